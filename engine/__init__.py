@@ -1,0 +1,1 @@
+"""The telephony media engine: Twilio phone calls on one side, AI voices on the other."""

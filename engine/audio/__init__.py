@@ -1,0 +1,1 @@
+"""Samples: G.711, resampling and sound files. No clock, no sockets, no messages."""

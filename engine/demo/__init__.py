@@ -1,0 +1,1 @@
+"""The demonstration: a whole conversation, offline, in one command."""

@@ -1,0 +1,1 @@
+"""The shell around the core: clock, sockets, the nursery of a call, providers, the service."""

@@ -1,0 +1,1 @@
+"""The HTTP side: webhooks and their answers."""
