@@ -41,6 +41,7 @@ _INSTRUCTIONS = (
     "and say numbers the way people speak them."
 )
 _FALLBACK_MESSAGE = "I am sorry, something went wrong on our side. Please call again later. Goodbye."
+_BUSY_MESSAGE = "All our lines are busy at the moment. Please call again in a few minutes. Goodbye."
 _OPENAI_REALTIME_URL = "wss://api.openai.com/v1/realtime"
 _PROVIDERS = ("openai", "async", "openai+async", "echo")
 
@@ -55,6 +56,7 @@ class Setting:
         default: The default as users would write it, or a remark in parentheses.
         secret: Its value must never be shown.
         empty_allowed: An empty text is a value of its own; for other settings it means the default.
+        internal: Not for users; not shown to them.
         parse: Turns the text into the value; raises `ValueError` with the rest of a sentence.
     """
 
@@ -63,6 +65,7 @@ class Setting:
     default: str
     secret: bool
     empty_allowed: bool
+    internal: bool
     parse: Callable[[str], Any]
 
 
@@ -74,6 +77,7 @@ def _setting(
     shown: str | None = None,
     secret: bool = False,
     empty_allowed: bool = False,
+    internal: bool = False,
 ) -> Any:
     """Describe a setting beside the field that holds it; the field gives it its name."""
     description = {
@@ -81,6 +85,7 @@ def _setting(
         "default": ("(none)" if default is None else str(default)) if shown is None else shown,
         "secret": secret,
         "empty_allowed": empty_allowed,
+        "internal": internal,
         "parse": parse,
     }
     return field(default=default, repr=not secret, metadata=description)
@@ -152,6 +157,13 @@ class Settings:
         shown="(an apology and goodbye)",
         empty_allowed=True,
     )
+    busy_message: str = _setting(
+        parse_text,
+        _BUSY_MESSAGE,
+        "said to a caller who cannot be taken now; empty gives the busy tone instead",
+        shown="(all lines are busy)",
+        empty_allowed=True,
+    )
     async_api_key: str | None = _setting(parse_secret, None, "Async key (not used in this version)", secret=True)
     async_model_id: str | None = _setting(parse_text, None, "Async model (not used in this version)")
     async_voice_id: str | None = _setting(parse_text, None, "Async voice (not used in this version)")
@@ -166,6 +178,9 @@ class Settings:
     drain_s: float = _setting(parse_seconds(0, 86_400), 30.0, "seconds that calls may go on after SIGTERM", shown="30")
     log_level: str = _setting(
         parse_choice("debug", "info", "warning", "error"), "info", "least level that is logged: debug to error"
+    )
+    worker_index: int | None = _setting(
+        parse_integer(0, 255), None, "set by the engine for its own worker processes", internal=True
     )
 
     def __post_init__(self) -> None:
@@ -185,6 +200,11 @@ class Settings:
     def signatures_required(self) -> bool:
         """Whether requests must be signed by Twilio: always, once there is an auth token."""
         return self.twilio_auth_token is not None
+
+    @property
+    def port_shared(self) -> bool:
+        """Whether this process is one of several workers, which all listen on the same port."""
+        return self.worker_index is not None
 
     def webhook_url(self, path: str) -> str:
         """Give the public address of one of our routes; `path` begins with a slash."""
