@@ -45,7 +45,8 @@ def ulaw_encode(pcm: Pcm) -> bytes:
 
     Raises:
         TypeError: `pcm` holds something else than bytes or int16.
-        ValueError: `pcm` is not a whole number of samples, or not contiguous.
+        ValueError: `pcm` is not a whole number of samples.
+        BufferError: `pcm` is not contiguous.
     """
     return _encode(lib.g711_ulaw_encode, pcm)
 
@@ -55,7 +56,7 @@ def ulaw_decode(ulaw: Bytes) -> bytes:
 
     Raises:
         TypeError: `ulaw` does not consist of bytes.
-        ValueError: `ulaw` is not contiguous.
+        BufferError: `ulaw` is not contiguous.
     """
     return _decode(lib.g711_ulaw_decode, ulaw)
 
