@@ -1,0 +1,1 @@
+"""Benchmarks of the media engine: how many calls this machine holds, and which pacing suits it."""

@@ -1,0 +1,197 @@
+"""One run from start to verdict: the engine, the ramp of calls, the measured window, the hang-ups, the report."""
+
+import gc
+import json
+import os
+import sys
+import time
+import urllib.parse
+from contextlib import ExitStack
+
+from .call import Call
+from .carrier import MediaUrl
+from .engine_process import EngineProcess, Usage, usage
+from .figures import Figures
+from .options import Options
+from .provider import ProviderListener, ProviderSession
+from .report import Consumption, gather, render, requirements
+from .sockets import Loop
+from .speech import Tape
+from .webhook import stream_parameters
+
+_TICK_S = 0.001
+_TICKS_PER_FRAME = 20
+# A call that has no provider session by then is given up, and the next one is dialled.
+_STAND_S = 3.0
+_RAMP_GAP_S = 0.004
+_HANG_UP_SPREAD_S = 0.5
+_CLOSE_S = 3.0
+_PROGRESS_S = 5.0
+# Calls whose audio is kept for correlation when it is transcoded.
+_KEPT_CALLS = 8
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Run:
+    """One run; `execute` gives its exit status."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._loop, self._figures, self._tape = Loop(), Figures(), Tape(options.seed)
+        self._listener = ProviderListener(self._loop, self._figures, port=options.provider_port, audio=options.audio)
+        self._calls: list[Call] = []
+        # Calls by the 1 ms phase at which they speak.
+        self._phases: list[list[Call]] = [[] for _ in range(_TICKS_PER_FRAME)]
+        self._tick, self._origin_s = 0, 0.0
+        self._engine: EngineProcess | None = None
+        self._began: tuple[float, float, Usage] | None = None
+        self._used: Consumption | None = None
+        self._idle = Usage(0.0, 0)
+
+    def execute(self) -> int:
+        """Run; 0 if every requirement passed, 1 if one failed."""
+        options = self._options
+        with ExitStack() as stack:
+            stack.callback(self._loop.close)
+            stack.callback(self._listener.close)
+            if options.url is None:
+                self._engine = stack.enter_context(EngineProcess(options, self._listener.port))
+                self._engine.wait_until_serving()
+                self._idle = usage(self._engine.pid)
+            if options.pin_load is not None:
+                os.sched_setaffinity(0, {options.pin_load})
+            url = self._media_url()
+            self._prepare(url)
+            # A collection in mid-run would be taken for the engine's lateness.
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+            self._drive(url)
+            for call in self._calls:
+                call.carrier.release()
+        gc.enable()
+        return self._report()
+
+    def _media_url(self) -> MediaUrl:
+        text = self._options.url or f"ws://127.0.0.1:{self._engine.port if self._engine else 0}/media-stream"
+        address = urllib.parse.urlsplit(text)
+        host, port = address.hostname or "127.0.0.1", address.port or 80
+        public = (self._options.public_url or f"http://{host}:{port}").rstrip("/")
+        signed = f"wss{public[public.index(':') :]}{address.path}"
+        return MediaUrl(host=host, port=port, path=address.path, signed_url=signed, auth_token=self._options.auth_token)
+
+    def _prepare(self, url: MediaUrl) -> None:
+        options = self._options
+        public = (options.public_url or f"http://{url.host}:{url.port}").rstrip("/")
+        each = options.twiml == "each"
+        for number in range(options.calls):
+            parameters: dict[str, str] = {}
+            if each or (number == 0 and options.twiml == "one"):
+                parameters = stream_parameters(url, public, f"CA{number:032x}", self._figures.violation)
+                # Parameters are handed out for one call; if there are any, every call needs its own.
+                each = each or bool(parameters)
+            call = Call(
+                number=number,
+                loop=self._loop,
+                figures=self._figures,
+                tape=self._tape,
+                audio=options.audio,
+                parameters=parameters,
+                lead_ms=options.lead_ms,
+                frame_ms=options.frame_ms,
+                barge_in_every_s=options.barge_in_every_s,
+                keep=options.audio == "pcm24k" and number < _KEPT_CALLS,
+                seed=options.seed,
+            )
+            self._calls.append(call)
+
+    def _drive(self, url: MediaUrl) -> None:
+        now = time.monotonic()
+        self._origin_s = now
+        self._loop.call_at(now, self._speak)
+        self._loop.call_at(now, lambda later: self._dial(0, url, later))
+        self._loop.call_at(now + _PROGRESS_S, self._progress)
+        self._loop.run()
+
+    # The ramp: one call at a time, so that the provider session that comes next is that call's.
+
+    def _dial(self, number: int, url: MediaUrl, now: float) -> None:
+        if number == len(self._calls):
+            _say(f"{number} calls dialled in {now - self._origin_s:.1f} s")
+            self._loop.call_at(now + self._options.warmup_s, self._begin)
+            return
+        call = self._calls[number]
+        self._listener.expect(lambda session: self._attach(call, session))
+        call.carrier.dial(url)
+        self._phases[number % _TICKS_PER_FRAME].append(call)
+        self._await(number, url, now + _STAND_S, now)
+
+    def _attach(self, call: Call, session: ProviderSession) -> None:
+        call.attach(session)
+
+    def _await(self, number: int, url: MediaUrl, deadline: float, now: float) -> None:
+        if self._calls[number].ready_at is None and now < deadline:
+            self._loop.call_at(now + _TICK_S, lambda later: self._await(number, url, deadline, later))
+        else:
+            self._loop.call_at(now + _RAMP_GAP_S, lambda later: self._dial(number + 1, url, later))
+
+    def _speak(self, now: float) -> None:
+        """One tick of the callers' clock: the calls of this phase say their next 20 ms."""
+        if self._figures.measuring:
+            self._figures.load_late_ms.append((now - self._origin_s - self._tick * _TICK_S) * 1000)
+        for call in self._phases[self._tick % _TICKS_PER_FRAME]:
+            call.carrier.speak(time.monotonic())
+        self._tick += 1
+        self._loop.call_at(self._origin_s + self._tick * _TICK_S, self._speak)
+
+    def _progress(self, now: float) -> None:
+        standing = sum(call.carrier.open for call in self._calls)
+        faults = sum(self._figures.violations.values())
+        _say(
+            f"{now - self._origin_s:5.0f} s  {standing} calls  {self._figures.counts['barge-ins']} barge-ins  {faults} violations"
+        )
+        self._loop.call_at(now + _PROGRESS_S, self._progress)
+
+    def _usage(self) -> Usage:
+        return usage(self._engine.pid) if self._engine else Usage(0.0, 0)
+
+    def _begin(self, now: float) -> None:
+        self._began = (time.monotonic(), time.process_time(), self._usage())
+        self._figures.measuring = True
+        self._loop.call_at(now + self._options.seconds, self._end)
+
+    def _end(self, now: float) -> None:
+        self._figures.measuring = False
+        assert self._began is not None
+        began_at, load_cpu_s, before = self._began
+        after, window_s = self._usage(), time.monotonic() - began_at
+        self._used = Consumption(
+            window_s=window_s,
+            engine_cpu_s=after.cpu_s - before.cpu_s,
+            engine_idle_bytes=self._idle.resident_bytes,
+            engine_busy_bytes=after.resident_bytes,
+            load_cpu_share=(time.process_time() - load_cpu_s) / window_s,
+        )
+        for number, call in enumerate(self._calls):
+            self._loop.call_at(now + _HANG_UP_SPREAD_S * number / len(self._calls), call.hang_up)
+        self._loop.call_at(now + _HANG_UP_SPREAD_S + _CLOSE_S, self._stop)
+
+    def _stop(self, now: float) -> None:
+        self._loop.stop()
+
+    def _report(self) -> int:
+        assert self._used is not None
+        run = gather(self._options, self._figures, self._calls, self._tape, self._used)
+        verdict = requirements(self._options, run)
+        passed = all(requirement.passed for requirement in verdict)
+        written = json.dumps({**run, "passed": passed, "verdict": [vars(line) for line in verdict]}, indent=2)
+        to_stdout = str(self._options.json_path) == "-"
+        print(render(self._options, run, verdict), file=sys.stderr if to_stdout else sys.stdout)
+        if to_stdout:
+            print(written)
+        elif self._options.json_path is not None:
+            self._options.json_path.write_text(written + "\n")
+        return 0 if passed else 1

@@ -1,0 +1,166 @@
+"""One epoll loop with timers, and the non-blocking connections it serves.
+
+Everything runs in one thread; a callback must not block. Timers keep absolute times. The wait is a `select` on the
+epoll descriptor, since epoll's own timeout rounds up to whole milliseconds and would make every frame late.
+"""
+
+import heapq
+import select
+import socket
+import time
+from collections.abc import Callable
+
+_RECEIVE_BYTES = 65536
+_EVENTS_PER_TURN = 64
+# A peer that leaves this much unread has stopped reading.
+_OUTBOX_LIMIT_BYTES = 1 << 20
+
+
+class Loop:
+    """Calls handlers of ready descriptors and timers that are due; single-threaded."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._timers: list[tuple[float, int, Callable[[float], None]]] = []
+        self._order = 0
+        self._stopped = False
+
+    def call_at(self, when_s: float, callback: Callable[[float], None]) -> None:
+        """Call `callback(now_s)` at an absolute monotonic time."""
+        self._order += 1
+        heapq.heappush(self._timers, (when_s, self._order, callback))
+
+    def watch(self, descriptor: int, handler: Callable[[int], None], *, writable: bool = False) -> None:
+        """Call `handler(mask)` whenever the descriptor is ready."""
+        mask = select.EPOLLIN | (select.EPOLLOUT if writable else 0)
+        if descriptor in self._handlers:
+            self._epoll.modify(descriptor, mask)
+        else:
+            self._epoll.register(descriptor, mask)
+        self._handlers[descriptor] = handler
+
+    def unwatch(self, descriptor: int) -> None:
+        """Forget a descriptor; must be called before it is closed."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def stop(self) -> None:
+        """End `run` after the present turn."""
+        self._stopped = True
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        self._stopped = False
+        timers, handlers = self._timers, self._handlers
+        descriptor = self._epoll.fileno()
+        while not self._stopped:
+            now = time.monotonic()
+            while timers and timers[0][0] <= now:
+                heapq.heappop(timers)[2](now)
+                now = time.monotonic()
+            ready = self._epoll.poll(0, _EVENTS_PER_TURN)
+            if not ready and not self._stopped:
+                wait = timers[0][0] - time.monotonic() if timers else 1.0
+                if wait > 0:
+                    select.select((descriptor,), (), (), wait)
+                continue
+            for ready_descriptor, mask in ready:
+                handler = handlers.get(ready_descriptor)
+                if handler is not None:
+                    handler(mask)
+
+    def close(self) -> None:
+        """Release the epoll descriptor."""
+        self._epoll.close()
+
+
+class Connection:
+    """A connected or connecting non-blocking TCP socket.
+
+    Attributes:
+        on_bytes: called with (data, now_s) as data arrives.
+        on_closed: called with now_s once, when the peer closed or the connection broke; not for our own `close`.
+    """
+
+    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._loop, self._sock = loop, sock
+        self._outbox = bytearray()
+        self.closed = False
+        self.overflowed = False
+        self.on_bytes: Callable[[bytes, float], None] = lambda data, now: None
+        self.on_closed: Callable[[float], None] = lambda now: None
+        loop.watch(sock.fileno(), self._ready)
+
+    @classmethod
+    def connect(cls, loop: Loop, host: str, port: int) -> "Connection":
+        """Begin connecting; what is sent meanwhile waits in the outbox."""
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.connect_ex((host, port))
+        return cls(loop, sock)
+
+    def send(self, data: bytes) -> None:
+        """Send now what the kernel takes, the rest when it can."""
+        if self.closed:
+            return
+        if self._outbox:
+            self._enqueue(data)
+            return
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._broke()
+            return
+        if sent < len(data):
+            self._enqueue(data[sent:])
+
+    def _enqueue(self, data: bytes) -> None:
+        if len(self._outbox) > _OUTBOX_LIMIT_BYTES:
+            self.overflowed = True
+            return
+        self._outbox += data
+        self._loop.watch(self._sock.fileno(), self._ready, writable=True)
+
+    def _ready(self, mask: int) -> None:
+        if mask & select.EPOLLOUT:
+            self._flush()
+        if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not self.closed:
+            try:
+                data = self._sock.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if data:
+                self.on_bytes(data, time.monotonic())
+            else:
+                self._broke()
+
+    def _flush(self) -> None:
+        try:
+            sent = self._sock.send(self._outbox)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._broke()
+            return
+        del self._outbox[:sent]
+        if not self._outbox:
+            self._loop.watch(self._sock.fileno(), self._ready)
+
+    def _broke(self) -> None:
+        if not self.closed:
+            self.close()
+            self.on_closed(time.monotonic())
+
+    def close(self) -> None:
+        """Close at once; idempotent."""
+        if not self.closed:
+            self.closed = True
+            self._loop.unwatch(self._sock.fileno())
+            self._sock.close()
