@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import trio
 from quart import Response, abort, jsonify, request
 from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioResponse
 from werkzeug.datastructures import MultiDict
 
 from engine.settings import MEDIA_PATH, Settings
@@ -82,11 +83,11 @@ def create_app(
 
     async def call_status(form: Form) -> Response:
         on_call_status(_read_call_status(form))
-        return Response(status=204)
+        return TrioResponse(status=204)
 
     async def stream_status(form: Form) -> Response:
         on_stream_status(_read_stream_status(form))
-        return Response(status=204)
+        return TrioResponse(status=204)
 
     _add_webhook(app, settings, "/incoming-call", incoming_call)
     _add_webhook(app, settings, "/incoming-sms", incoming_sms)
@@ -118,7 +119,9 @@ def _add_probes(app: QuartTrio, health: Health) -> None:
         return response
 
     async def media_without_upgrade() -> Response:
-        return Response("This is a WebSocket.\n", status=426, headers={"Upgrade": "websocket"}, mimetype="text/plain")
+        return TrioResponse(
+            "This is a WebSocket.\n", status=426, headers={"Upgrade": "websocket"}, mimetype="text/plain"
+        )
 
     app.add_url_rule("/healthz", view_func=healthz, methods=["GET"])
     app.add_url_rule("/readyz", view_func=readyz, methods=["GET"])
@@ -199,7 +202,7 @@ def _read_stream_status(form: Form) -> StreamStatusReported:
 
 
 def _xml(document: str) -> Response:
-    return Response(document, mimetype="text/xml")
+    return TrioResponse(document, mimetype="text/xml")
 
 
 def _mask(number: str) -> str:
