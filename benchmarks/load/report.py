@@ -12,6 +12,8 @@ from .transcoded import Alignment, check_alignment, pcm24k_as_8k, ulaw_as_8k
 _UP_P99_MS = 5.0
 _HEARD_ERROR_P99_MS = 20.0
 _HANGUP_MS = 1000.0
+# One frame: what a caller may notice at a turn's edges.
+_TURN_P99_MS = 20.0
 _DEPTH_MARGIN_MS = 40.0
 _LOAD_BUSY_SHARE = 0.8
 _LOAD_LATE_MS = 5.0
@@ -135,6 +137,8 @@ def requirements(options: Options, run: dict[str, Any]) -> list[Requirement]:
             "buffer depth within LEAD_MS + 40", run["depth_max_ms"] <= depth_limit_ms, f"{run['depth_max_ms']:.1f} ms"
         ),
         Requirement("up-latency p99 under 5 ms", 0 < run["up_ms"]["count"] and up_p99 < _UP_P99_MS, f"{up_p99:.2f} ms"),
+        _within_a_frame("first provider audio to caller", run["down_first_audio_ms"]),
+        _within_a_frame("speech_started to clear", run["clear_ms"]),
         Requirement("barge-ins answered by clear and truncate", not unanswered, str(unanswered or 0)),
         Requirement(
             "heard error p99 within 20 ms",
@@ -147,6 +151,10 @@ def requirements(options: Options, run: dict[str, Any]) -> list[Requirement]:
             f"{closed['max']:.0f} ms, {closed['count']} of {standing}",
         ),
     ]
+
+
+def _within_a_frame(name: str, samples: dict[str, float]) -> Requirement:
+    return Requirement(f"{name} p99 within 20 ms", samples["p99"] <= _TURN_P99_MS, f"{samples['p99']:.2f} ms")
 
 
 def _row(name: str, figures: dict[str, float]) -> str:

@@ -33,7 +33,8 @@ def _noise_24k(seed: int) -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
     low_hz, high_hz = _TELEPHONE_BAND_HZ
     spectrum[(frequencies_hz < low_hz) | (frequencies_hz > high_hz)] = 0
     noise = np.fft.irfft(spectrum, _PERIOD * 3)
-    return np.clip(noise * (_RMS / noise.std()), -32_000, 32_000).astype(np.int16)
+    louder: np.ndarray[tuple[int], np.dtype[np.float64]] = noise * (_RMS / noise.std())
+    return louder.clip(-32_000, 32_000).astype(np.int16)
 
 
 def ulaw_decoding_table() -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
