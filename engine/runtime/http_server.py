@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import trio
@@ -40,18 +40,47 @@ class HttpServer:
         """Serve the one request of a connection, and close it."""
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNTAKEN_TIMEOUT_MS)
-        # Hypercorn names the TLS stream only, and takes either.
+        # Hypercorn names the TLS stream only, and takes whatever behaves like a stream.
         await TCPServer(
             self.app,
             self.config,
             self.context,
             ConnectionState(self.state.copy()),
-            stream,  # type: ignore[arg-type]
+            _PromptStream(stream),  # type: ignore[arg-type]
         )
 
     async def terminate(self) -> None:
         """Close the connections that have not sent a request yet; the others finish theirs."""
         await self.context.terminated.set()
+
+
+@dataclass(frozen=True)
+class _PromptStream:
+    """A stream whose `send_eof` cannot be cancelled halfway.
+
+    Hypercorn tells the application that the connection is going before it closes it, and Quart-Trio answers by
+    cancelling the very task that is about to close. The cancellation would strike in `send_eof`, which waits for
+    nothing but lets it in, and the connection would stay open until the client leaves.
+    """
+
+    stream: trio.SocketStream
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        return self.stream.socket
+
+    async def send_all(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        return await self.stream.receive_some(max_bytes)
+
+    async def send_eof(self) -> None:
+        with suppress(OSError):  # the peer, or we, have closed already
+            self.stream.socket.shutdown(socket.SHUT_WR)
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()  # closes even if it is cancelled
 
 
 @asynccontextmanager

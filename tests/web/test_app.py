@@ -63,7 +63,7 @@ async def post(
     sent = {"X-Twilio-Signature": signed, "Content-Type": FORM_TYPE, **(headers or {})}
     with trio.fail_after(5):
         response: Response = await app.test_client().post(
-            path, data=urlencode(list(fields.items(multi=True))), headers=sent, query_string=query.encode() or None
+            path + (f"?{query}" if query else ""), data=urlencode(list(fields.items(multi=True))), headers=sent
         )
     return response
 
