@@ -29,12 +29,23 @@ logger = logging.getLogger(__name__)
 WORKER_COMMAND = (sys.executable, "-m", "engine", "serve")
 # A worker that ends so has found its configuration wrong; another attempt would find the same.
 CONFIGURATION_STATUS = 2
-# A worker that has run this long has recovered from what killed the one before.
-STEADY_S = 60.0
-FIRST_BACKOFF_S = 0.5
-LONGEST_BACKOFF_S = 30.0
-# What a worker needs beyond the drain time to say goodbye and exit.
-EXIT_MARGIN_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerTiming:
+    """How long the parent waits for what.
+
+    Attributes:
+        first_backoff_s: Before a worker that died is started again; doubles each time.
+        longest_backoff_s: The most that doubling leads to.
+        steady_s: A worker that ran this long has recovered from what killed the one before.
+        exit_margin_s: What a worker needs beyond the drain time to say goodbye and exit.
+    """
+
+    first_backoff_s: float = 0.5
+    longest_backoff_s: float = 30.0
+    steady_s: float = 60.0
+    exit_margin_s: float = 10.0
 
 
 def run_workers(settings: Settings) -> int:
@@ -52,7 +63,9 @@ def run_workers(settings: Settings) -> int:
     return trio.run(supervise_workers, settings)
 
 
-async def supervise_workers(settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> int:
+async def supervise_workers(
+    settings: Settings, *, command: Sequence[str] = WORKER_COMMAND, timing: WorkerTiming | None = None
+) -> int:
     """Do the work of `run_workers`, with any `command` as the worker; needs the main thread for its signals."""
     # Without sharing first: with it, a foreign service on the same port would go unnoticed.
     for sock in await bind_sockets(settings.host, settings.port):
@@ -61,7 +74,7 @@ async def supervise_workers(settings: Settings, command: Sequence[str] = WORKER_
     try:
         port = held[0].getsockname()[1]
         logger.info("Starting %d workers on %s port %d", settings.workers, settings.host, port)
-        supervisor = _Supervisor(settings.bound_to(port), tuple(command))
+        supervisor = _Supervisor(settings.bound_to(port), tuple(command), timing or WorkerTiming())
         return await supervisor.run()
     finally:
         for sock in held:
@@ -86,6 +99,7 @@ class _Supervisor:
 
     settings: Settings
     command: tuple[str, ...]
+    timing: WorkerTiming
     status: int = 0
     # Set once no worker shall be started any more.
     stopping: trio.Event = field(default_factory=trio.Event)
@@ -123,7 +137,7 @@ class _Supervisor:
 
     async def _kill_late_workers(self) -> None:
         await self.stopping.wait()
-        await trio.sleep(self.settings.drain_s + EXIT_MARGIN_S)
+        await trio.sleep(self.settings.drain_s + self.timing.exit_margin_s)
         logger.error("Killing %d workers that did not end in time", len(self.running))
         self._kill_all()
 
@@ -133,7 +147,7 @@ class _Supervisor:
 
     async def _keep_running(self, index: int) -> None:
         """Run one worker, again and again until all are to stop."""
-        backoff_s = FIRST_BACKOFF_S
+        backoff_s = self.timing.first_backoff_s
         while not self.stopping.is_set():
             started_s = trio.current_time()
             status = await self._run_worker(index)
@@ -142,12 +156,12 @@ class _Supervisor:
             if status == CONFIGURATION_STATUS:
                 self._stop(status)
                 return
-            if trio.current_time() - started_s >= STEADY_S:
-                backoff_s = FIRST_BACKOFF_S
+            if trio.current_time() - started_s >= self.timing.steady_s:
+                backoff_s = self.timing.first_backoff_s
             logger.error("Worker %d ended with status %d; starting it again in %g s", index, status, backoff_s)
             with trio.move_on_after(backoff_s):
                 await self.stopping.wait()
-            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+            backoff_s = min(2 * backoff_s, self.timing.longest_backoff_s)
 
     async def _run_worker(self, index: int) -> int:
         """Run one worker to its end; its exit status, negative for the signal that killed it."""

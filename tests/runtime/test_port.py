@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import trio
+import trio.testing
 from quart import request
 from quart_trio import QuartTrio
 
