@@ -22,9 +22,10 @@ say() {
 caller() { say "$1" en-us+f3 55 165 "$2"; }
 agent() { say "$1" en-gb+m3 40 160 "$2"; }
 
-caller caller_question "Hello, can you tell me where my order four seven one one is?"
-caller caller_bargein "Wait, stop, that is enough, thanks."
-caller caller_goodbye "Thank you, goodbye."
+# No commas: a pause of 200 ms would end the turn for a service with its default settings.
+caller caller_question "Hello can you tell me where my order four seven one one is?"
+caller caller_bargein "Wait stop that is enough thanks."
+caller caller_goodbye "Thank you goodbye."
 
 agent agent_greeting "Hello, and welcome to the parcel desk. How can I help you today?"
 agent agent_tool_wait "One moment, I am looking that up for you."
@@ -36,7 +37,8 @@ agent agent_goodbye "You are welcome. Thank you for calling, and goodbye."
 # One caller, start to end, for a call whose other side is unknown: question, pause, barge-in, pause, goodbye, pause.
 silence() { sox -D -n -r 8000 -c 1 -b 16 "$work/silence_$1.wav" trim 0 "$1"; }
 silence 0.5
+silence 1.0
 silence 2.0
 silence 3.0
 sox -D "$work/silence_0.5.wav" caller_question.wav "$work/silence_3.0.wav" caller_bargein.wav "$work/silence_2.0.wav" \
-    caller_goodbye.wav "$work/silence_0.5.wav" caller.wav
+    caller_goodbye.wav "$work/silence_1.0.wav" caller.wav

@@ -48,15 +48,19 @@ RECORDINGS: Mapping[str, Recording] = _table(
     ("caller_goodbye", "Thank you, goodbye."),
     (
         "caller",
-        "Hello, can you tell me where my order four seven one one is? Wait, stop, that is enough, thanks. "
-        "Thank you, goodbye.",
+        (
+            "Hello, can you tell me where my order four seven one one is? Wait, stop, that is enough, thanks. "
+            "Thank you, goodbye."
+        ),
     ),
     ("agent_greeting", "Hello, and welcome to the parcel desk. How can I help you today?"),
     ("agent_tool_wait", "One moment, I am looking that up for you."),
     (
         "agent_order",
-        "Your order, four seven one one, left our warehouse on Tuesday. It is on a van in your town now, "
-        "so please expect it between two and four o'clock this afternoon.",
+        (
+            "Your order, four seven one one, left our warehouse on Tuesday. It is on a van in your town now, "
+            "so please expect it between two and four o'clock this afternoon."
+        ),
     ),
     ("agent_sorry", "Sorry, of course. Is there anything else?"),
     ("agent_goodbye", "You are welcome. Thank you for calling, and goodbye."),
@@ -98,7 +102,9 @@ def load_pcm(name: str) -> bytes:
     with recording_path(name) as path:
         wav = read_wav(path)
     if (wav.sample_rate_hz, wav.channels) != (RECORDING_HZ, 1):
-        raise AudioFileError(f"{name}: {wav.sample_rate_hz} Hz with {wav.channels} channels, not {RECORDING_HZ} Hz mono")
+        raise AudioFileError(
+            f"{name}: {wav.sample_rate_hz} Hz with {wav.channels} channels, not {RECORDING_HZ} Hz mono"
+        )
     return wav.pcm
 
 
