@@ -1,0 +1,299 @@
+"""A WebSocket over a transport: the thin shell around the sans-IO connection.
+
+Owns one connection: what arrives is handed on synchronously, by the mover or by the link's own reader task; what is
+sent goes out at once, and only what the peer does not take waits in a bounded backlog, oldest audio dropped first, while
+control messages, pongs and close frames always find room. A peer that takes nothing for five seconds, or that says
+nothing although it was pinged, is gone. Always holds: messages leave in the order they were given; a frame is never
+cut in two by dropping; after :attr:`closed` is set nothing more arrives.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from engine.errors import ConnectionFailed
+from engine.runtime.mover import Mover
+from engine.runtime.transport import Transport
+from engine.wire.websocket import Binary, Closed, Message, PongReceived, Text, WebSocket
+
+# Audio that may wait for a slow peer: about five seconds of it, as base64 in JSON.
+AUDIO_BACKLOG_BYTES: Final = 64 * 1024
+# Beyond this even control messages find no room: the peer is gone in all but name.
+BACKLOG_LIMIT_BYTES: Final = 1024 * 1024
+STALL_LIMIT_S: Final = 5.0
+PING_INTERVAL_S: Final = 20.0
+CLOSE_LIMIT_S: Final = 0.5
+
+_log = logging.getLogger("engine.link")
+
+
+class Link:
+    """One open WebSocket.
+
+    Args:
+        transport: The connected byte stream; the link closes it.
+        websocket: The connection, its handshake done.
+        now: The clock, in seconds.
+        name: Who is on the other side, for errors.
+    """
+
+    def __init__(self, transport: Transport, websocket: WebSocket, now: Callable[[], float], *, name: str) -> None:
+        self._transport = transport
+        self._websocket = websocket
+        self._now = now
+        self.name = name
+        # what to do with what arrives; set by the owner before reading begins
+        self.on_text: Callable[[str], None] = _ignore_text
+        self.on_binary: Callable[[], None] = _ignore_binary
+        # called when a backlog has gone
+        self.on_drained: Callable[[], None] = _ignore_binary
+        # (bytes, whether they are audio that may be dropped)
+        self._backlog: deque[tuple[bytes, bool]] = deque()
+        self._backlog_bytes = 0
+        self._backlogged = trio.Event()
+        self._ended = trio.Event()
+        self._crash: Exception | None = None
+        self._mover: Mover | None = None
+        self._pinged_at: float | None = None
+        # how the connection ended; None while it is open
+        self.closed: Closed | None = None
+        # when anything last arrived, in seconds
+        self.heard_at = now()
+        # the last ping's round trip; None before the first pong
+        self.round_trip_s: float | None = None
+        self.dropped_messages = 0
+        # messages that came right behind the handshake
+        self.early: list[Message] = []
+
+    # --------------------------------------------------------------------------------------------------------- sending
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the peer does not take what it is sent."""
+        return bool(self._backlog)
+
+    def send_nowait(self, payload: bytes, *, audio: bool = False) -> None:
+        """Sends one text message, or queues it; does nothing once the connection is closing.
+
+        Args:
+            payload: UTF-8.
+            audio: Whether it may be dropped when the peer does not keep up.
+        """
+        if self.closed is None and self._websocket.is_open:
+            self._send_bytes(self._websocket.text(payload), audio=audio)
+
+    def send_batch_nowait(self, payloads: list[bytes]) -> None:
+        """Sends several text messages with one system call."""
+        if self.closed is None and self._websocket.is_open:
+            text = self._websocket.text
+            self._send_bytes(b"".join([text(payload) for payload in payloads]), audio=False)
+
+    def _send_bytes(self, data: bytes, *, audio: bool) -> None:
+        if not self._backlog:
+            try:
+                sent = self._transport.send_nowait(data)
+            except OSError as error:
+                self._end(Closed(1006, f"{self.name}: {error.strerror or error}", by_peer=True))
+                return
+            if sent == len(data):
+                return
+            # what has begun must go on
+            data, audio = data[sent:], audio and not sent
+        self._queue(data, audio=audio)
+
+    def _queue(self, data: bytes, *, audio: bool) -> None:
+        self._backlog.append((data, audio))
+        self._backlog_bytes += len(data)
+        self._backlogged.set()
+        if audio and self._backlog_bytes > AUDIO_BACKLOG_BYTES:
+            self._drop_oldest_audio()
+        elif self._backlog_bytes > BACKLOG_LIMIT_BYTES:
+            self._end(Closed(1006, f"{self.name} does not take what it is sent", by_peer=True))
+
+    def _drop_oldest_audio(self) -> None:
+        # never the first entry: a part of it may have gone, and TLS wants to see the very same bytes again
+        for index in range(1, len(self._backlog)):
+            data, audio = self._backlog[index]
+            if audio:
+                del self._backlog[index]
+                self._backlog_bytes -= len(data)
+                self.dropped_messages += 1
+                return
+
+    async def run_writer(self) -> None:
+        """Sends the backlog whenever there is one, until cancelled or the connection ends."""
+        while self.closed is None:
+            await self._backlogged.wait()
+            if self._backlog:
+                await self._send_head()
+            if not self._backlog:
+                self._backlogged = trio.Event()
+                self.on_drained()
+
+    async def _send_head(self) -> None:
+        data, _ = self._backlog[0]
+        try:
+            with trio.fail_after(STALL_LIMIT_S):
+                sent = await self._transport.send_some(data)
+        except trio.TooSlowError:
+            self._end(Closed(1006, f"{self.name} took nothing for {STALL_LIMIT_S:g} s", by_peer=True))
+            return
+        except OSError as error:
+            self._end(Closed(1006, f"{self.name}: {error.strerror or error}", by_peer=True))
+            return
+        self._backlog_bytes -= sent
+        if sent == len(data):
+            self._backlog.popleft()
+        else:
+            self._backlog[0] = (data[sent:], False)
+
+    # ------------------------------------------------------------------------------------------------------- receiving
+
+    async def run_reader(self, mover: Mover | None) -> None:
+        """Hands on what arrives until the connection ends.
+
+        Args:
+            mover: Who watches the socket; without one, or if the transport cannot be watched, this task does it.
+
+        Raises:
+            Exception: Whatever a callback raised.
+        """
+        fd = self._transport.fd
+        try:
+            early, self.early = self.early, []
+            self.dispatch(early)
+            self.pump()  # what came behind the handshake may be all that comes
+            if mover is not None and fd is not None and self.closed is None:
+                self._mover = mover
+                mover.attach(fd, self)
+                await self._ended.wait()
+            while self.closed is None:
+                await self._wait_readable()
+                self.pump()
+        finally:
+            self._detach()
+        if self._crash is not None:
+            raise self._crash
+
+    async def _wait_readable(self) -> None:
+        try:
+            await self._transport.wait_readable()
+        except OSError as error:
+            self._end(Closed(1006, f"{self.name}: {error.strerror or error}", by_peer=True))
+
+    def pump(self) -> None:
+        """Takes what has arrived, and hands it on."""
+        try:
+            data = self._transport.receive_nowait()
+        except OSError as error:
+            self._end(Closed(1006, f"{self.name}: {error.strerror or error}", by_peer=True))
+            return
+        if data is None:
+            return
+        self.heard_at = self._now()
+        self.dispatch(self._websocket.receive(data))
+        answer = self._websocket.take_outgoing()
+        if answer:
+            self._send_bytes(answer, audio=False)
+
+    def dispatch(self, messages: list[Message]) -> None:
+        """Hands on messages, in order."""
+        for message in messages:
+            if type(message) is Text:
+                self.on_text(message.data)
+            elif type(message) is PongReceived:
+                self._pong_received(message)
+            elif type(message) is Binary:
+                self.on_binary()
+            elif type(message) is Closed:
+                self._end(message)
+
+    def crash(self, error: Exception) -> None:
+        """Ends the link because a callback raised; :meth:`run_reader` raises it in the call's nursery."""
+        self._crash = error
+        self._end(Closed(1006, "internal error", by_peer=False))
+
+    def _end(self, closed: Closed) -> None:
+        if self.closed is None:
+            self.closed = closed
+            self._detach()
+            self._ended.set()
+            self._backlogged.set()
+
+    def _detach(self) -> None:
+        fd = self._transport.fd
+        if self._mover is not None and fd is not None:
+            self._mover.detach(fd)
+            self._mover = None
+
+    # ------------------------------------------------------------------------------------------------------- liveliness
+
+    async def run_keepalive(self) -> None:
+        """Pings every 20 s from now on; a peer from which nothing at all comes in the 20 s after a ping is gone."""
+        while self.closed is None:
+            self._pinged_at = pinged_at = self._now()
+            if self._websocket.is_open:
+                self._send_bytes(self._websocket.ping(b"%.6f" % pinged_at), audio=False)
+            await trio.sleep(PING_INTERVAL_S)
+            if self.heard_at < pinged_at:
+                self._end(Closed(1006, f"{self.name} answers nothing", by_peer=True))
+
+    def _pong_received(self, pong: PongReceived) -> None:
+        if self._pinged_at is not None and pong.data == b"%.6f" % self._pinged_at:
+            self.round_trip_s = self._now() - self._pinged_at
+
+    async def wait_closed(self) -> Closed:
+        """Waits until the connection has ended, and says how."""
+        await self._ended.wait()
+        assert self.closed is not None
+        return self.closed
+
+    def check_open(self) -> None:
+        """Raises :class:`~engine.errors.ConnectionFailed` if the connection has ended."""
+        if self.closed is not None:
+            raise ConnectionFailed(f"{self.name}: connection closed ({self.closed.code} {self.closed.reason})")
+
+    # --------------------------------------------------------------------------------------------------------- closing
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Says goodbye if the connection is open, waits briefly for the answer, and closes; completes when cancelled.
+
+        Nothing that arrives meanwhile is handed on. A second call does nothing.
+        """
+        self._detach()
+        self.on_text, self.on_binary, self.on_drained = _ignore_text, _ignore_binary, _ignore_binary
+        try:
+            with trio.CancelScope(deadline=trio.current_time() + CLOSE_LIMIT_S, shield=True):
+                await self._say_goodbye(code, reason)
+        finally:
+            self._end(Closed(code, reason, by_peer=False))
+            await self._transport.aclose()
+
+    async def _say_goodbye(self, code: int, reason: str) -> None:
+        self._websocket.close(code, reason)
+        farewell = self._websocket.take_outgoing()
+        if not farewell:
+            return
+        try:
+            while self._backlog and self.closed is None:
+                await self._send_head()
+            while farewell and self.closed is None:
+                farewell = farewell[await self._transport.send_some(farewell) :]
+            while self._websocket.close_expected and self.closed is None:
+                await self._transport.wait_readable()
+                self.pump()
+        except OSError as error:
+            _log.debug("%s vanished during the goodbye: %s", self.name, error)
+
+
+def _ignore_text(text: str) -> None:
+    """Drops a message that came outside the link's life."""
+
+
+def _ignore_binary() -> None:
+    """Drops a message that came outside the link's life."""
