@@ -67,7 +67,7 @@ def read_wav(path: Path) -> Wav:
         raise AudioFileError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from error
     except EOFError as error:
         raise AudioFileError(f"{os.fspath(path)}: ends before any sound") from error
-    except wave.Error as error:
+    except (wave.Error, RuntimeError) as error:  # the wave module's bare RuntimeError: a chunk that reaches beyond its parent
         raise AudioFileError(f"{os.fspath(path)}: not a WAV file with 16-bit PCM: {error}") from error
 
 
@@ -78,7 +78,8 @@ def write_wav(path: Path, wav: Wav) -> None:
         AudioFileError: The file cannot be written.
     """
     try:
-        with wave.open(os.fspath(path), "wb") as file:
+        # opened here: the wave module's own opening leaves a broken object behind when it fails
+        with open(path, "wb") as raw, wave.open(raw, "wb") as file:
             file.setnchannels(wav.channels)
             file.setsampwidth(_BYTES_PER_SAMPLE)
             file.setframerate(wav.sample_rate_hz)
