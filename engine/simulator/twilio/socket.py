@@ -11,8 +11,10 @@ import ssl
 from typing import cast
 from urllib.parse import urlsplit
 
+import h11
 import trio
-from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection, wrap_client_stream
+from trio_websocket import CloseReason, ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
+from wsproto.utilities import ProtocolError
 
 from engine.errors import ConnectionFailed, LocalProtocolError
 from engine.simulator.twilio.addresses import Address, address_of
@@ -33,6 +35,11 @@ _RECEIVE_BYTES = 65_536
 # The close codes with which trio-websocket reports that the peer's frames were malformed (RFC 6455 7.4.1).
 _FRAMING_CODES = (1002, 1007, 1009)
 _ABNORMAL_CODE = 1006
+
+
+# What trio-websocket's reading task may end with before the handshake is done: another status than 101, or (when the answer is not
+# even a valid handshake) the errors of the libraries below it, from trying to reject an answer instead of a request.
+HANDSHAKE_ERRORS = (ConnectionRejected, ProtocolError, h11.ProtocolError)
 
 
 class StreamFailed(ConnectionFailed):
@@ -96,7 +103,7 @@ class MediaSocket:
         """
         try:
             await self._connection.send_message(message)
-        except ConnectionClosed:
+        except (ConnectionClosed, ProtocolError):
             return False
         return True
 
@@ -135,11 +142,20 @@ def _end_of(reason: CloseReason | None) -> StreamFailed:
     return StreamFailed(SERVER_CLOSED, f"the server closed the connection: {text}")
 
 
+def failed_handshake(error: BaseException) -> StreamFailed:
+    """Says what one of `HANDSHAKE_ERRORS` means: 31920."""
+    if isinstance(error, ConnectionRejected):
+        return StreamFailed(
+            HANDSHAKE_FAILED, f"the server answered the handshake with status {error.status_code}, not 101"
+        )
+    return StreamFailed(HANDSHAKE_FAILED, "the server's answer is no valid WebSocket handshake")
+
+
 async def connect_media_socket(nursery: trio.Nursery, url: str, config: CallConfig) -> MediaSocket:
     """Opens a media socket, whose reading task lives in `nursery`.
 
-    A handshake that is answered with another status than 101 does not raise here: trio-websocket's `ConnectionRejected` cancels
-    `nursery` (31920, like everything that is answered wrongly).
+    A handshake that is answered wrongly does not raise here: one of `HANDSHAKE_ERRORS` cancels `nursery`, and `failed_handshake`
+    says what it means.
 
     Raises:
         StreamFailed: 31901 no connection or no answer, 31910 TLS failed, 31920 the handshake failed.

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 import trio
-from trio_websocket import ConnectionRejected
 
 from engine.simulator.record import Chunk, Violation
 from engine.simulator.twilio import caller as actions
@@ -38,11 +37,12 @@ from engine.simulator.twilio.schedule import FrameSchedule
 from engine.simulator.twilio.script import Script, Step
 from engine.simulator.twilio.socket import (
     FRAMING_VIOLATION,
-    HANDSHAKE_FAILED,
+    HANDSHAKE_ERRORS,
     SERVER_CLOSED,
     MediaSocket,
     StreamFailed,
     connect_media_socket,
+    failed_handshake,
 )
 from engine.simulator.twilio.twiml import Connect
 
@@ -130,8 +130,8 @@ class MediaStream:
                 socket = await connect_media_socket(nursery, self._verb.url, self._config)
                 await self._converse(socket)
                 nursery.cancel_scope.cancel()
-        except* ConnectionRejected as group:
-            failures += [_rejection(error) for error in group.exceptions if isinstance(error, ConnectionRejected)]
+        except* HANDSHAKE_ERRORS as group:
+            failures += map(failed_handshake, group.exceptions)
         except* StreamFailed as group:
             failures += [error for error in group.exceptions if isinstance(error, StreamFailed)]
         if failures:
@@ -366,7 +366,3 @@ class MediaStream:
     def _fail(self, failure: StreamFailed) -> None:
         self._journal.error(failure.code, str(failure))
         self._announce("stream-error", f"{failure.code} {failure}")
-
-
-def _rejection(error: ConnectionRejected) -> StreamFailed:
-    return StreamFailed(HANDSHAKE_FAILED, f"the server answered the handshake with status {error.status_code}, not 101")
