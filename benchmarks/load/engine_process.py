@@ -68,6 +68,17 @@ def usage(root: int) -> Usage:
     return Usage(ticks / _TICKS_PER_S, resident)
 
 
+def machine_busy_s() -> float:
+    """CPU seconds all processes of the machine have used since it started (proc(5), /proc/stat)."""
+    user, nice, system, _idle, _iowait, *interrupts = (int(field) for field in _machine_line().split()[1:9])
+    return (user + nice + system + sum(interrupts)) / _TICKS_PER_S
+
+
+def _machine_line() -> str:
+    with Path("/proc/stat").open() as lines:
+        return lines.readline()
+
+
 class EngineProcess:
     """A running engine; use as a context manager."""
 

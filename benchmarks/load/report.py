@@ -17,6 +17,7 @@ _TURN_P99_MS = 20.0
 _DEPTH_MARGIN_MS = 40.0
 _LOAD_BUSY_SHARE = 0.8
 _LOAD_LATE_MS = 5.0
+_OTHERS_BUSY_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class Consumption:
     engine_idle_bytes: int
     engine_busy_bytes: int
     load_cpu_share: float
+    # Everything else that ran on the machine; with --url that includes the engine.
+    others_cpu_share: float
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ def gather(options: Options, figures: Figures, calls: list[Call], tape: Tape, us
         "engine_rss_kib_per_call": (used.engine_busy_bytes - used.engine_idle_bytes) / 1024 / len(calls),
         "engine_rss_mib": used.engine_busy_bytes / 2**20,
         "load_cpu_share": used.load_cpu_share,
+        "others_cpu_share": used.others_cpu_share,
         "load_late_ms": summary(figures.load_late_ms),
     }
 
@@ -188,7 +192,11 @@ def render(options: Options, run: dict[str, Any], verdict: list[Requirement]) ->
         f"  engine CPU {run['engine_cpu_ms_per_call_second']:.2f} ms per call-second, {run['engine_cpu_share']:.0%} of a core; "
         f"resident {run['engine_rss_mib']:.0f} MiB, {run['engine_rss_kib_per_call']:.0f} KiB per call"
     )
-    lines.append(f"  generator CPU {run['load_cpu_share']:.0%} of a core")
+    lines.append(
+        f"  generator CPU {run['load_cpu_share']:.0%} of a core; other processes {run['others_cpu_share']:.0%} of a core"
+    )
+    if run["others_cpu_share"] > _OTHERS_BUSY_SHARE and options.url is None:
+        lines.append("  WARNING: other processes were busy on this machine; latencies may be theirs")
     if run["load_cpu_share"] > _LOAD_BUSY_SHARE:
         lines.append("  WARNING: the generator used over 80 % of a core; it, not the engine, may be the limit")
     if run["load_late_ms"]["max"] > _LOAD_LATE_MS:

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 
 from .call import Call
 from .carrier import MediaUrl
-from .engine_process import EngineProcess, Usage, usage
+from .engine_process import EngineProcess, Usage, machine_busy_s, usage
 from .figures import Figures
 from .options import Options
-from .provider import ProviderListener, ProviderSession
+from .provider import ProviderListener
 from .report import Consumption, gather, render, requirements
 from .sockets import Loop
 from .speech import Tape
@@ -24,6 +24,8 @@ _TICKS_PER_FRAME = 20
 # A call that has no provider session by then is given up, and the next one is dialled.
 _STAND_S = 3.0
 _RAMP_GAP_S = 0.004
+# If none of the first calls stands, none will.
+_HOPELESS_AFTER = 3
 _HANG_UP_SPREAD_S = 0.5
 _CLOSE_S = 3.0
 _PROGRESS_S = 5.0
@@ -47,7 +49,7 @@ class Run:
         self._phases: list[list[Call]] = [[] for _ in range(_TICKS_PER_FRAME)]
         self._tick, self._origin_s = 0, 0.0
         self._engine: EngineProcess | None = None
-        self._began: tuple[float, float, Usage] | None = None
+        self._began: tuple[float, float, float, Usage] | None = None
         self._used: Consumption | None = None
         self._idle = Usage(0.0, 0)
 
@@ -123,14 +125,14 @@ class Run:
             _say(f"{number} calls dialled in {now - self._origin_s:.1f} s")
             self._loop.call_at(now + self._options.warmup_s, self._begin)
             return
+        if number == _HOPELESS_AFTER and all(call.ready_at is None for call in self._calls):
+            words = self._engine.last_words() if self._engine else ""
+            raise RuntimeError(f"no call reached the provider; violations: {self._figures.examples}\n{words}")
         call = self._calls[number]
-        self._listener.expect(lambda session: self._attach(call, session))
+        self._listener.expect(call.attach)
         call.carrier.dial(url)
         self._phases[number % _TICKS_PER_FRAME].append(call)
         self._await(number, url, now + _STAND_S, now)
-
-    def _attach(self, call: Call, session: ProviderSession) -> None:
-        call.attach(session)
 
     def _await(self, number: int, url: MediaUrl, deadline: float, now: float) -> None:
         if self._calls[number].ready_at is None and now < deadline:
@@ -159,21 +161,24 @@ class Run:
         return usage(self._engine.pid) if self._engine else Usage(0.0, 0)
 
     def _begin(self, now: float) -> None:
-        self._began = (time.monotonic(), time.process_time(), self._usage())
+        self._began = (time.monotonic(), time.process_time(), machine_busy_s(), self._usage())
         self._figures.measuring = True
         self._loop.call_at(now + self._options.seconds, self._end)
 
     def _end(self, now: float) -> None:
         self._figures.measuring = False
         assert self._began is not None
-        began_at, load_cpu_s, before = self._began
+        began_at, load_cpu_before_s, busy_before_s, before = self._began
         after, window_s = self._usage(), time.monotonic() - began_at
+        load_cpu_s = time.process_time() - load_cpu_before_s
+        engine_cpu_s = after.cpu_s - before.cpu_s
         self._used = Consumption(
             window_s=window_s,
-            engine_cpu_s=after.cpu_s - before.cpu_s,
+            engine_cpu_s=engine_cpu_s,
             engine_idle_bytes=self._idle.resident_bytes,
             engine_busy_bytes=after.resident_bytes,
-            load_cpu_share=(time.process_time() - load_cpu_s) / window_s,
+            load_cpu_share=load_cpu_s / window_s,
+            others_cpu_share=max(0.0, machine_busy_s() - busy_before_s - load_cpu_s - engine_cpu_s) / window_s,
         )
         for number, call in enumerate(self._calls):
             self._loop.call_at(now + _HANG_UP_SPREAD_S * number / len(self._calls), call.hang_up)
