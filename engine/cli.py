@@ -41,15 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     arguments_given = list(sys.argv[1:] if argv is None else argv)
+    status = INTERRUPTED_STATUS
     try:
-        arguments = _make_parser(arguments_given).parse_args(arguments_given)
-        return _run(arguments)
-    except ConfigurationError as error:
-        for fault in error.faults:
-            print(f"media-engine: {fault}", file=sys.stderr)
-        return CONFIGURATION_STATUS
-    except KeyboardInterrupt:
-        return INTERRUPTED_STATUS
+        return _run(_parse(arguments_given))
+    except* ConfigurationError as group:  # alone, or out of the nurseries of a service
+        _print_faults(group)
+        status = CONFIGURATION_STATUS
+    except* KeyboardInterrupt:
+        pass
+    return status
 
 
 def settings_help() -> str:
@@ -60,6 +60,27 @@ def settings_help() -> str:
             text = f"{setting.meaning} [{setting.default}]"
             lines += [f"  {setting.name}", textwrap.fill(text, 78, initial_indent=" " * 6, subsequent_indent=" " * 6)]
     return "\n".join(lines)
+
+
+def _print_faults(group: BaseExceptionGroup[ConfigurationError]) -> None:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            _print_faults(error)
+        else:
+            for fault in error.faults:
+                print(f"media-engine: {fault}", file=sys.stderr)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; settings may stand before and behind options, where argparse alone loses them."""
+    parser = _make_parser(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    unknown = [argument for argument in rest if argument.startswith("-") or arguments.command in _MODULES]
+    if unknown:  # by name only, for a value may be a secret
+        parser.error(f"unrecognized arguments: {' '.join(argument.partition('=')[0] for argument in unknown)}")
+    if rest:
+        arguments.settings = [*arguments.settings, *rest]
+    return arguments
 
 
 def _make_parser(argv: Sequence[str]) -> argparse.ArgumentParser:

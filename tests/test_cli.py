@@ -1,6 +1,7 @@
 """The command line: its commands, exit statuses, and what it prints."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,9 +48,42 @@ def test_check_reports_without_secrets(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.usefixtures("clean_environment")
+def test_settings_may_stand_before_and_behind_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "PORT=99", "--workers", "3", "LEAD_MS=77", "FRAME_MS=33"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
+    assert (lines["PORT"], lines["WORKERS"], lines["LEAD_MS"], lines["FRAME_MS"]) == ("99", "3", "77", "33")
+
+
+def test_an_unknown_option_is_named_without_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status("serve", "PORT=99", "--openai-api-key=hushhush") == 2
+    printed = capsys.readouterr().err
+    assert "--openai-api-key" in printed
+    assert "hushhush" not in printed
+
+
+@pytest.mark.usefixtures("clean_environment")
 def test_check_names_faults(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "HOST=0.0.0.0"]) == 2
     assert "PUBLIC_URL is missing" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("clean_environment")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_that_is_taken_is_a_fault_like_any_other(workers: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = subprocess.run(
+            [sys.executable, "-m", "engine", "serve", f"PORT={port}", "--workers", workers],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert run.returncode == 2
+    assert "Address already in use" in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_help_lists_every_setting_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
