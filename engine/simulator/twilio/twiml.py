@@ -325,7 +325,7 @@ def _method(element: ElementTree.Element, name: str) -> str:
 
 
 def _require_attributes(element: ElementTree.Element, allowed: set[str] | frozenset[str]) -> None:
-    if unknown := sorted(element.keys() - allowed):
+    if unknown := sorted(set(element.keys()) - allowed):
         raise TwimlError(SCHEMA_VIOLATION, f"attribute {unknown[0]!r} is not allowed in <{element.tag}>")
 
 
