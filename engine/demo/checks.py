@@ -37,7 +37,9 @@ def check_call(account: Account, figures: Figures) -> tuple[Check, ...]:
         Check(
             claim="Twilio saw no violation of its protocol",
             passed=not record.violations and not record.errors,
-            found=_listed([f"{one.code}: {one.reason}" for one in record.violations] + [str(e.code) for e in record.errors]),
+            found=_listed(
+                [f"{one.code}: {one.reason}" for one in record.violations] + [str(e.code) for e in record.errors]
+            ),
         ),
         Check(
             claim="The provider had nothing to complain about",

@@ -27,6 +27,8 @@ from engine.demo.stereo import Samples
 
 WAVE_MIDDLE, WAVE_HEIGHT = 58, 34
 DEPTH_BOTTOM, DEPTH_HEIGHT = 92, 78
+# Between two neighbours' labels.
+LABEL_GAP = 10
 CLOSE_MIDDLE_CALLER, CLOSE_MIDDLE_AGENT, CLOSE_HEIGHT = 106, 194, 34
 # The close-up's window around the moment Twilio's buffer was cleared.
 _BEFORE_S, _AFTER_S = 0.75, 0.35
@@ -145,7 +147,7 @@ def _wave(track: Samples, axis: Axis, origin_s: float, middle: float, height: fl
 
 def _span(axis: Axis, begin_s: float, end_s: float, text: str) -> Span:
     width = axis.width(begin_s, end_s)
-    return Span(x=axis.x(begin_s), width=width, label=fit_label(text, width), title=text)
+    return Span(x=axis.x(begin_s), width=width, label=fit_label(text, width - LABEL_GAP), title=text)
 
 
 def _tool_spans(account: Account, axis: Axis) -> tuple[Span, ...]:

@@ -66,10 +66,15 @@ class BargeIn:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """All figures of one call; see `engine.demo.table` for how they read."""
+    """All figures of one call; see `engine.demo.table` for how they read.
+
+    Attributes:
+        thinking_ms: What the provider itself took of `first_audio_ms`: from its session's opening to the first delta.
+    """
 
     connected_ms: float | None
     first_audio_ms: float | None
+    thinking_ms: float | None
     up: Spread | None
     down: Spread | None
     lateness: Spread | None
@@ -88,6 +93,7 @@ def measure(account: Account) -> Figures:
     return Figures(
         connected_ms=record.setup_ms,
         first_audio_ms=(record.received[0][0] - record.dialed_at_s) * 1000 if record.received else None,
+        thinking_ms=(provider.replies[0].sent_at_s - provider.opened_at_s) * 1000 if provider.replies else None,
         up=spread_of(up_latencies_ms(record.caller, provider.appended)),
         down=spread_of(down_latencies_ms(provider.replies, [at_s for at_s, _ in record.received])),
         lateness=spread_of(lateness_ms(record.received)),

@@ -24,11 +24,15 @@ class Row:
 def figure_rows(figures: Figures) -> tuple[Row, ...]:
     """All figures of a call as text."""
     return (
-        Row(name="Connected", value=_ms(figures.connected_ms), meaning="from the webhook's POST to the media stream's start"),
+        Row(
+            name="Connected",
+            value=_ms(figures.connected_ms),
+            meaning="from the webhook's POST to the media stream's start",
+        ),
         Row(
             name="First agent audio",
             value=_ms(figures.first_audio_ms),
-            meaning="from the webhook's POST to the greeting's first frame at Twilio",
+            meaning=f"to the greeting's first frame at Twilio; the model itself took {_ms(figures.thinking_ms)} of it",
         ),
         Row(
             name="Added latency, caller to provider",
@@ -38,16 +42,24 @@ def figure_rows(figures: Figures) -> tuple[Row, ...]:
         Row(
             name="Added latency, provider to caller",
             value=_typical_and_worst(figures.down),
-            meaning="from a reply's first delta to its first frame at Twilio, on a line at rest",
+            meaning="from a reply's first delta to its first frame at Twilio",
         ),
         *_barge_in_rows(figures),
-        Row(name="Frame lateness", value=_spread(figures.lateness), meaning="arrival at Twilio against the 20 ms schedule"),
+        Row(
+            name="Frame lateness",
+            value=_spread(figures.lateness),
+            meaning="arrival at Twilio against the 20 ms schedule",
+        ),
         Row(
             name="Lead",
             value=_typical_and_worst(figures.depth),
             meaning=f"audio waiting at Twilio as each frame arrives; the engine aims at {figures.lead_ms:.0f} ms",
         ),
-        Row(name="Underruns", value=str(figures.underruns), meaning="times the telephone ran dry in the middle of speech"),
+        Row(
+            name="Underruns",
+            value=str(figures.underruns),
+            meaning="times the telephone ran dry in the middle of speech",
+        ),
         Row(name="Violations", value=str(figures.violations), meaning="messages that break Twilio's protocol"),
     )
 
@@ -82,3 +94,26 @@ def _spread(spread: Spread | None) -> str:
 
 def _typical_and_worst(spread: Spread | None) -> str:
     return NOT_MEASURED if spread is None else f"median {_ms(spread.median_ms)}, most {_ms(spread.worst_ms)}"
+
+
+def headlines(figures: Figures) -> tuple[Row, ...]:
+    """The four figures that say most, short enough for tiles."""
+    barge_in = figures.barge_in
+    return (
+        Row(name="Added on the way up", value=_median(figures.up), meaning="caller to provider, median"),
+        Row(name="Added on the way down", value=_median(figures.down), meaning="provider to caller, median"),
+        Row(
+            name="Silent after barge-in",
+            value=_ms(None if barge_in is None else barge_in.clear_ms),
+            meaning="speech noticed to buffer cleared",
+        ),
+        Row(
+            name="Error of what was heard",
+            value=NOT_MEASURED if barge_in is None else f"{abs(barge_in.error_ms):.1f} ms",
+            meaning="told to the provider against the truth",
+        ),
+    )
+
+
+def _median(spread: Spread | None) -> str:
+    return _ms(None if spread is None else spread.median_ms)
