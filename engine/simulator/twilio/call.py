@@ -108,6 +108,7 @@ class SimulatedCall:
             self._callbacks.close()
             if not self.record.ended_by:
                 self._journal.end("cancelled")
+            self._journal.close()
             self._ended.set()
 
     async def _follow(self) -> str:

@@ -50,4 +50,7 @@ class Journal:
         if not record.stream_sid or math.isclose(record.started_at_s, 0.0):
             record.started_at_s = record.ended_at_s
         self.note("ended", record.ended_by)
+
+    def close(self) -> None:
+        """Ends the live events: nothing more will be written down."""
         self._send.close()

@@ -159,9 +159,8 @@ def _at(url: str, address: Address) -> str:
 
 
 async def _read_body(response: httpx2.Response) -> bytes:
+    """Reads a body to its end, so that the connection is left clean, and keeps just more of it than is allowed."""
     body = bytearray()
     async for piece in response.aiter_bytes():
-        body += piece
-        if len(body) > MAX_DOCUMENT_BYTES:
-            break
+        body += piece[: MAX_DOCUMENT_BYTES + 1 - len(body)]
     return bytes(body)
