@@ -11,7 +11,7 @@ output, blocks may be cut anywhere, and any thread may call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ def _decode(decode_block: Callable[[CData, CData | bytes, int], None], codes: By
 
 
 def _borrow_samples(pcm: Pcm) -> tuple[CData, int]:
-    view = memoryview(pcm)
+    view = memoryview(cast(Bytes, pcm))  # numpy's stubs own up to the buffer protocol from Python 3.12 on only
     if view.format not in _SAMPLE_FORMATS:
         raise TypeError(f"samples must be int16 or bytes, not of buffer format {view.format!r}")
     return ffi.from_buffer(view), view.nbytes

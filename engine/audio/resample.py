@@ -37,7 +37,9 @@ Quality: TypeAlias = Literal["sinc_fastest", "sinc_medium", "sinc_best"]
 
 # libsamplerate's filters span (coefficients + 2) / increment samples on each side: 2464/128, 22438/491 and 340239/2381. It makes an
 # output once it holds one sample more than that; the last one is for the output's own place between two input samples.
-_LOOKAHEAD_SAMPLES: Final[Mapping[str, int]] = MappingProxyType({"sinc_fastest": 22, "sinc_medium": 49, "sinc_best": 146})
+_LOOKAHEAD_SAMPLES: Final[Mapping[str, int]] = MappingProxyType(
+    {"sinc_fastest": 22, "sinc_medium": 49, "sinc_best": 146}
+)
 _MOST_RATIO: Final = 256  # libsamplerate's SRC_MAX_RATIO, in both directions
 _BYTES_PER_SAMPLE: Final = 2
 _SILENCE_SAMPLES: Final = 256  # silence after the end, in one pull
@@ -80,7 +82,7 @@ class Resampler:
             raise ValueError(f"no such quality: {quality!r}; there are {', '.join(_LOOKAHEAD_SAMPLES)}")
         self._ratio = Fraction(output_hz, input_hz)
         # how many input samples beyond an output's own place must have arrived before it is asked for
-        self._lookahead_samples = ceil(_LOOKAHEAD_SAMPLES[quality] / min(self._ratio, 1))
+        self._lookahead_samples = ceil(_LOOKAHEAD_SAMPLES[quality] / min(self._ratio, Fraction(1)))
         self._source = _Source()
         self._converter = samplerate.CallbackResampler(self._source.next_block, float(self._ratio), quality, 1)
         # samples of this stream taken and given so far
@@ -123,6 +125,6 @@ class Resampler:
     def _read(self, samples: int) -> bytes:
         if samples <= 0:
             return b""
-        wave = self._converter.read(samples)
+        wave: NDArray[np.float32] = self._converter.read(samples)
         self._output_samples += samples
         return np.clip(np.rint(wave), -32768, 32767).astype("<i2").tobytes()

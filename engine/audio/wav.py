@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import wave
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from engine.errors import AudioFileError
 
-Path: TypeAlias = str | os.PathLike[str]
+FilePath: TypeAlias = str | os.PathLike[str]
 
 _BYTES_PER_SAMPLE: Final = 2
 
@@ -41,7 +42,9 @@ class Wav:
         if self.sample_rate_hz <= 0 or self.channels <= 0:
             raise ValueError(f"no sound has {self.channels} channels at {self.sample_rate_hz} Hz")
         if len(self.pcm) % (self.channels * _BYTES_PER_SAMPLE):
-            raise ValueError(f"{len(self.pcm)} bytes are not a whole number of frames of {self.channels} 16-bit samples")
+            raise ValueError(
+                f"{len(self.pcm)} bytes are not a whole number of frames of {self.channels} 16-bit samples"
+            )
 
     @property
     def frames(self) -> int:
@@ -54,7 +57,7 @@ class Wav:
         return self.frames / self.sample_rate_hz
 
 
-def read_wav(path: Path) -> Wav:
+def read_wav(path: FilePath) -> Wav:
     """Read a whole WAV file.
 
     Raises:
@@ -67,11 +70,14 @@ def read_wav(path: Path) -> Wav:
         raise AudioFileError(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from error
     except EOFError as error:
         raise AudioFileError(f"{os.fspath(path)}: ends before any sound") from error
-    except (wave.Error, RuntimeError) as error:  # the wave module's bare RuntimeError: a chunk that reaches beyond its parent
+    except (
+        wave.Error,
+        RuntimeError,
+    ) as error:  # the wave module's bare RuntimeError: a chunk that reaches beyond its parent
         raise AudioFileError(f"{os.fspath(path)}: not a WAV file with 16-bit PCM: {error}") from error
 
 
-def write_wav(path: Path, wav: Wav) -> None:
+def write_wav(path: FilePath, wav: Wav) -> None:
     """Write a WAV file, replacing what was there.
 
     Raises:
@@ -79,7 +85,7 @@ def write_wav(path: Path, wav: Wav) -> None:
     """
     try:
         # opened here: the wave module's own opening leaves a broken object behind when it fails
-        with open(path, "wb") as raw, wave.open(raw, "wb") as file:
+        with Path(path).open("wb") as raw, wave.open(raw, "wb") as file:
             file.setnchannels(wav.channels)
             file.setsampwidth(_BYTES_PER_SAMPLE)
             file.setframerate(wav.sample_rate_hz)
@@ -88,9 +94,11 @@ def write_wav(path: Path, wav: Wav) -> None:
         raise AudioFileError(f"{os.fspath(path)}: cannot be written: {error.strerror or error}") from error
 
 
-def _read_frames(path: Path, file: wave.Wave_read) -> Wav:
+def _read_frames(path: FilePath, file: wave.Wave_read) -> Wav:
     if file.getsampwidth() != _BYTES_PER_SAMPLE:
-        raise AudioFileError(f"{os.fspath(path)}: has {8 * file.getsampwidth()}-bit samples; only 16-bit PCM is supported")
+        raise AudioFileError(
+            f"{os.fspath(path)}: has {8 * file.getsampwidth()}-bit samples; only 16-bit PCM is supported"
+        )
     if file.getframerate() <= 0:
         raise AudioFileError(f"{os.fspath(path)}: damaged: says that it has {file.getframerate()} frames per second")
     pcm = file.readframes(file.getnframes())

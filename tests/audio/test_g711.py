@@ -125,7 +125,7 @@ def test_codes_of_another_type_are_refused(decode: Callable[[object], bytes]) ->
 
 
 def check_tables(generator: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own program
+    return subprocess.run(
         [sys.executable, str(generator), "--check"], capture_output=True, text=True, timeout=30, check=False
     )
 

@@ -1,6 +1,7 @@
 """The resampler: exact lengths, alignment, indifference to cuts, and floors for noise and aliases."""
 
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def resampled(wave: NDArray[np.float64], input_hz: int, output_hz: int, quality:
 
 def in_pieces(resampler: Resampler, pcm: bytes, cuts: list[int]) -> bytes:
     edges = [0, *sorted(2 * (cut % (len(pcm) // 2 + 1)) for cut in cuts), len(pcm)]
-    given_out = [resampler.process(pcm[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    given_out = [resampler.process(pcm[start:end]) for start, end in pairwise(edges)]
     return b"".join(given_out) + resampler.flush()
 
 

@@ -1,0 +1,51 @@
+# make setup   a virtual environment with everything     make demo   a call from end to end, offline
+# make test    the tests                                 make help   the rest
+# Needs Python 3.11 or newer with its headers, a C compiler and make; PYTHON=... chooses the interpreter.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+CODEC_SOURCES := $(wildcard codec_c/*.c codec_c/*.h codec_c/*.txt)
+SANITIZE := -std=c11 -O1 -g -Wall -Wextra -Wconversion -Werror -fsanitize=address,undefined -fno-sanitize-recover=all
+
+.PHONY: help setup demo test lint format types sanitize clean
+
+help:  ## list what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 18
+
+setup: $(STAMP)  ## create .venv, compile the codec, install the engine for development
+
+$(STAMP): pyproject.toml build_codec.py setup_environment.sh $(CODEC_SOURCES)
+	@PYTHON="$(PYTHON)" bash setup_environment.sh "$(VENV)"
+	@touch $@
+
+demo: $(STAMP)  ## hold a simulated call and report on it
+	@$(BIN)/media-engine demo
+
+test: $(STAMP)  ## run the tests
+	@$(BIN)/python -m pytest -q
+
+lint: $(STAMP)  ## ruff: rules and layout
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+
+format: $(STAMP)  ## let ruff lay out the Python files
+	@$(BIN)/ruff format .
+
+types: $(STAMP)  ## mypy, strict, on the engine
+	@$(BIN)/mypy
+
+sanitize:  ## run the C test under the address and undefined-behaviour sanitizers
+	@mkdir -p build
+	$(CC) $(SANITIZE) -Icodec_c -o build/codec_test tests/c/codec_test.c codec_c/*.c
+	build/codec_test
+
+clean:  ## remove what was made, the virtual environment too
+	rm -rf $(VENV) build dist *.egg-info engine/*.so demo-output
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
