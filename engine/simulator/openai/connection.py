@@ -71,12 +71,14 @@ class Reception:
         next_script: Gives the script of the connection that asks.
         open_session: Makes and registers a session for a model and a script.
         note_refusal: Records a connection that never became a session.
+        note_end: Called when a session's connection is closed and its log complete.
     """
 
     config: PeerConfig
     next_script: Callable[[], Script]
     open_session: Callable[[str, Script], RealtimeSession]
     note_refusal: Callable[[Refusal], None]
+    note_end: Callable[[], None]
 
 
 @dataclass
@@ -128,6 +130,7 @@ class Connection:
         finally:
             if session is not None:
                 session.log.note_closed(trio.current_time(), "shutdown")
+                self._reception.note_end()
             await trio.aclose_forcefully(self._stream)
 
     # -- the upgrade
@@ -212,7 +215,8 @@ class Connection:
     async def _read_some(self, session: RealtimeSession, inbox: _Inbox) -> bool:
         """Read once; true when the connection is over."""
         data = await self._stream.receive_some(_READ_BYTES)
-        while (resumes_s := session.reading_resumes_s(trio.current_time())) is not None:
+        resumes_s = session.reading_resumes_s(trio.current_time())
+        if resumes_s is not None:
             await trio.sleep_until(resumes_s)
         if not data:
             session.log.note_closed(trio.current_time(), "dropped")

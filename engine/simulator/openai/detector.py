@@ -91,7 +91,7 @@ class SpeechDetector:
         detections: list[Detection] = []
         for start in range(0, whole, self._window_samples):
             window = waiting[start : start + self._window_samples].astype(np.float32)
-            detection = self._judge(bool(np.dot(window, window) >= self._loud))
+            detection = self._judge(loud=bool(np.dot(window, window) >= self._loud))
             if detection is not None:
                 detections.append(detection)
         return detections
@@ -105,7 +105,7 @@ class SpeechDetector:
     def _now_ms(self) -> float:
         return self._origin_ms + self._windows * WINDOW_MS
 
-    def _judge(self, loud: bool) -> Detection | None:
+    def _judge(self, *, loud: bool) -> Detection | None:
         self._windows += 1
         self._loud_run = self._loud_run + 1 if loud else 0
         self._quiet_run = 0 if loud else self._quiet_run + 1

@@ -24,17 +24,17 @@ class EventRefused(RemoteProtocolError):
         message: For people.
         code: For programs, as in `error.code`; may be None.
         param: Path of the field at fault, or None.
-        type: As in `error.type`.
+        type: As in `error.type`; `kind` when it is made.
     """
 
     def __init__(
-        self, message: str, *, code: str | None, param: str | None = None, type: str = "invalid_request_error"
+        self, message: str, *, code: str | None, param: str | None = None, kind: str = "invalid_request_error"
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.param = param
-        self.type = type
+        self.type = kind
 
 
 def unsupported(value: object, path: str, choices: tuple[Any, ...]) -> EventRefused:

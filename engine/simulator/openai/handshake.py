@@ -67,7 +67,7 @@ def judge_request(target: str, headers: Mapping[str, str], config: PeerConfig, s
         return TurnedAway(status=404, error=error)
     refusal = script.refusal()
     if refusal is not None:
-        return TurnedAway(status=refusal.status, error=EventRefused(refusal.message, code=None, type="server_error"))
+        return TurnedAway(status=refusal.status, error=EventRefused(refusal.message, code=None, kind="server_error"))
     key_error = _judge_key(headers.get("authorization"), config.api_key)
     if key_error is not None:
         return _refuse(401, key_error, config)

@@ -56,6 +56,11 @@ class RealtimePeer:
             await self._changed.wait()
         return self.sessions[index - self.sessions.dropped]
 
+    async def closed(self, log: SessionLog) -> None:
+        """Wait until a session's connection is closed."""
+        while log.closed_at_s is None:
+            await self._changed.wait()
+
     def reception(self) -> Reception:
         """Give connections what they need of the peer."""
         return Reception(
@@ -63,6 +68,7 @@ class RealtimePeer:
             next_script=self._next_script,
             open_session=self._open_session,
             note_refusal=self._note_refusal,
+            note_end=self._notify,
         )
 
     def _next_script(self) -> Script:

@@ -83,8 +83,8 @@ class Responding:
             EventRefused: The conversation has a response under way, or the voice differs from the one heard.
         """
         inside = wanted.get("conversation", "auto") != "none"
-        self._check_start(session, wanted, inside)
-        response = self._resource(session, wanted, inside)
+        self._check_start(session, wanted, inside=inside)
+        response = self._resource(session, wanted, inside=inside)
         output = response["audio"]["output"]
         audio_format = format_named(output["format"]["type"])
         items = self._items(response, self._steps(session, wanted), audio_format)
@@ -125,7 +125,7 @@ class Responding:
             self.last_ended = (began_s, now, 0.0 if answer.response["status"] == "cancelled" else answer.audio_ms)
         self._outlet.send({"type": "rate_limits.updated", "rate_limits": _rate_limits(answer.response["usage"])})
 
-    def _check_start(self, session: dict[str, Any], wanted: dict[str, Any], inside: bool) -> None:
+    def _check_start(self, session: dict[str, Any], wanted: dict[str, Any], *, inside: bool) -> None:
         active = self.active
         if inside and active is not None:
             message = (
@@ -142,7 +142,7 @@ class Responding:
                 message = f"Item with item_id not found: '{item['id']}'."
                 raise EventRefused(message, code="invalid_value", param=f"response.input[{index}].id")
 
-    def _resource(self, session: dict[str, Any], wanted: dict[str, Any], inside: bool) -> dict[str, Any]:
+    def _resource(self, session: dict[str, Any], wanted: dict[str, Any], *, inside: bool) -> dict[str, Any]:
         output = {**session["audio"]["output"], **wanted.get("audio", {}).get("output", {})}
         return {
             "object": "realtime.response",

@@ -61,7 +61,7 @@ class Trouble:
             case SendText():
                 self._outlet.send_text(fault.text)
             case ReportError():
-                self._outlet.send_error(EventRefused(fault.message, code=fault.code, type=fault.type), None)
+                self._outlet.send_error(EventRefused(fault.message, code=fault.code, kind=fault.type), None)
                 if fault.close_code is not None:
                     self._outlet.close(fault.close_code, fault.code)
             case Stall():
