@@ -1,7 +1,7 @@
 """Many simulated calls side by side, placed at a steady rate.
 
-Owns the plan that the command line describes and its translation into calls: whom they dial, what the callers do, what goes wrong.
-Calls start at absolute times, so a slow one delays no other. Every call ends by its own time limit.
+Owns the plan that the command line describes and its translation into calls: whom they dial, what the callers do, what
+goes wrong. Calls start at absolute times, so a slow one delays no other. Every call ends by its own time limit.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class BatchPlan:
         sound: What each caller says.
         calls: How many calls.
         rate_cps: Calls started per second.
-        seconds: The caller repeats the sound and hangs up after this many seconds of stream; None: it says the sound once, after the
-            greeting, listens to the answer, and hangs up.
+        seconds: The caller repeats the sound and hangs up after this many seconds of stream; None: it says the sound
+            once, after the greeting, listens to the answer, and hangs up.
         digits: Keys to press, each group with the second of the stream at which it begins.
         auth_token: Signs everything; None signs nothing.
         parameters: Custom parameters of `start`, for a media socket.

@@ -1,7 +1,7 @@
 """The command `simulate`: place simulated Twilio calls at a service and say how each went.
 
-Owns the command's arguments and its output: progress on standard error, the result on standard output. It calls this machine only,
-unless told otherwise, and its exit status is 0 only if every call got a media stream and nothing broke.
+Owns the command's arguments and its output: progress on standard error, the result on standard output. It calls this
+machine only, unless told otherwise, and its exit status is 0 only if every call got a media stream and nothing broke.
 """
 
 from __future__ import annotations

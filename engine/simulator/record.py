@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 ULAW_BYTES_PER_S = 8000
 
-# The ways a call may end that say nothing bad about the server. `server_closed` is one of them: Twilio logs 31921 for it, but
-# it is the only way for a server to give the call back to its TwiML (protocols.md A.1).
+# The ways a call may end that say nothing bad about the server. `server_closed` is one of them: Twilio logs 31921 for
+# it, but it is the only way for a server to give the call back to its TwiML (protocols.md A.1).
 GOOD_ENDINGS = frozenset({"caller_hung_up", "caller_dropped", "twiml_ended", "hangup_verb", "dialed", "server_closed"})
 
 
@@ -51,8 +51,9 @@ class Gap:
     Attributes:
         at_s: When it ran dry.
         gap_ms: How long nothing played.
-        after_mark: The last thing played before the gap was a mark. A server that marks the ends of its items pauses there on
-            purpose, so only gaps without a mark are underruns; one that marks in between too may have some of its underruns here.
+        after_mark: The last thing played before the gap was a mark. A server that marks the ends of its items pauses
+            there on purpose, so only gaps without a mark are underruns; one that marks in between too may have some of
+            its underruns here.
     """
 
     at_s: float

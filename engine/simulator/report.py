@@ -1,7 +1,7 @@
 """Records of calls, told: as a table, as JSON, and as files to listen to.
 
-Owns the summary of a call that people and programs read. Stereo files hold the caller left and what it heard right, both in true time
-from `start` on.
+Owns the summary of a call that people and programs read. Stereo files hold the caller left and what it heard right,
+both in true time from `start` on.
 """
 
 from __future__ import annotations
@@ -107,11 +107,15 @@ def _total(records: Sequence[CallRecord]) -> str:
     well = sum(map(served_well, records))
     underruns = sum(len(record.underruns) for record in records)
     late_ms = max((record.late_max_ms for record in records), default=0.0)
-    return f"{well} of {len(records)} calls went well; {underruns} underruns; the simulator was late by {late_ms:.1f} ms at worst"
+    verdict = f"{well} of {len(records)} calls went well; {underruns} underruns"
+    return f"{verdict}; the simulator was late by {late_ms:.1f} ms at worst"
 
 
 def save_record(record: CallRecord, directory: Path) -> None:
-    """Writes `<call sid>.json` (everything but the sound; times in seconds from `start`) and `<call sid>.wav` (stereo)."""
+    """Writes `<call sid>.json` and, if there was a stream, `<call sid>.wav`.
+
+    The JSON has everything but the sound, times in seconds from `start`; the sound is stereo, see `stereo_of`.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_plain(record), indent=1)
     (directory / f"{record.call_sid}.json").write_text(text + "\n", encoding="utf-8")

@@ -1,17 +1,17 @@
 """Twilio played from the other side: it calls a server, as strictly as the real one.
 
-`place_call` and `open_call` place simulated calls; `CallConfig`, `Faults` and the steps of a script say what happens in them; the
-`CallRecord` (`engine.simulator.record`) says what did. The kinds of its events:
+`place_call` and `open_call` place simulated calls; `CallConfig`, `Faults` and the steps of a script say what happens
+in them; the `CallRecord` (`engine.simulator.record`) says what did. The kinds of its events:
 
-* the call: `dial`, `webhook`, `webhook_retry`, `answered`, `say`, `play`, `pause`, `redirect`, `reject`, `hangup`, `dial_out`,
-  `callback_failed`, `error`, `ended`
+* the call: `dial`, `webhook`, `webhook_retry`, `answered`, `say`, `play`, `pause`, `redirect`, `reject`, `hangup`,
+  `dial_out`, `callback_failed`, `error`, `ended`
 * the stream: `connected`, `start`, `stop`, `drop`, `closed`, `warning`, `violation`
 * the caller: `speech_began`, `speech_ended`, `dtmf`, `raw_sent`, `cue_missed`
-* the server: `first_media`, `mark_received`, `mark_returned` (everything before it was heard), `mark_flushed` (returned by a
-  clear), `clear`, `underrun`, `gap` (playout paused right after a mark)
+* the server: `first_media`, `mark_received`, `mark_returned` (everything before it was heard), `mark_flushed`
+  (returned by a clear), `clear`, `underrun`, `gap` (playout paused right after a mark)
 
-Independent of the engine on purpose: it shares only the G.711 codec and the errors with it, and every message is written and read
-by code of its own.
+Independent of the engine on purpose: it shares only the G.711 codec and the errors with it, and every message is
+written and read by code of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Where the simulated Twilio may connect, and where it really connects.
 
-Owns the rule that a simulator stays on this machine unless told otherwise, and the way around a TLS proxy that does not exist: a
-server configured with a public URL is dialed at its own address while URLs, `Host` headers and signatures stay public.
+Owns the rule that a simulator stays on this machine unless told otherwise, and the way around a TLS proxy that does
+not exist: a server configured with a public URL is dialed at its own address while URLs, `Host` headers and signatures
+stay public.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Address:
         host: Name or IP address to connect to.
         port: TCP port.
         tls: Whether the connection is TLS.
-        host_header: What the `Host` header says: the host that the URL names, with its port unless it is the scheme's own.
+        host_header: What the `Host` header says: the host that the URL names, with its port unless it is the scheme's
+            own.
         server_name: The name that the certificate must hold.
     """
 

@@ -1,7 +1,8 @@
 """A simulated call from dialing to hanging up: webhook, TwiML, media stream, status callbacks.
 
-Owns the life of one call and nothing of the server under test. `place_call` runs a call to its end; `open_call` hands out the live
-call. Every path ends in a complete `CallRecord`; no call lives longer than its time limit and the few seconds that goodbyes may take.
+Owns the life of one call and nothing of the server under test. `place_call` runs a call to its end; `open_call` hands
+out the live call. Every path ends in a complete `CallRecord`; no call lives longer than its time limit and the few
+seconds that goodbyes may take.
 """
 
 from __future__ import annotations
@@ -176,7 +177,8 @@ class SimulatedCall:
         """Follows one verb.
 
         Returns:
-            Why the call (or, if more verbs follow, only the stream) ended; or the verbs that replace the rest; or None to go on.
+            Why the call (or, if more verbs follow, only the stream) ended; or the verbs that replace the rest; or None
+            to go on.
         """
         match verb:
             case Connect():
@@ -214,7 +216,7 @@ class SimulatedCall:
             return ended_by
         return await self._fetch(verb.action, verb.method, "in-progress", {"StreamSid": stream.stream_sid})
 
-    # ---- callbacks ------------------------------------------------------------------------------------------------------
+    # ---- callbacks --------------------------------------------------------------------------------------------------
 
     def _report_stream(self, verb: Connect, event: str, error: str) -> None:
         """Queues a stream status callback (protocols.md A.4)."""
@@ -269,8 +271,8 @@ async def place_call(config: CallConfig, *scripts: Script) -> CallRecord:
 
     Args:
         config: The call.
-        scripts: What the caller does in the media stream, side by side; without any it listens until the server or the time limit
-            ends the call.
+        scripts: What the caller does in the media stream, side by side; without any it listens until the server or the
+            time limit ends the call.
 
     Returns:
         The complete record; failures of the server are in it, none is raised.

@@ -1,7 +1,8 @@
 """The simulated caller: what it says in each 20 ms frame, and what it does between, following its scripts.
 
-Owns cues and their timing; sans-IO: it is told what the caller heard and asked for the next frame, with `now` in seconds.
-A caller has one mouth: when two scripts want to speak, the second waits. Between words it sends silence (0xFF), never nothing.
+Owns cues and their timing; sans-IO: it is told what the caller heard and asked for the next frame, with `now` in
+seconds. A caller has one mouth: when two scripts want to speak, the second waits. Between words it sends silence
+(0xFF), never nothing.
 """
 
 from __future__ import annotations

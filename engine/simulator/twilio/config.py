@@ -39,10 +39,11 @@ class CallConfig:
         stream_status_callback: Where stream events are posted when `url` is a media socket.
         allow_plain_loopback: Let media URLs be ws:// on loopback hosts; Twilio itself takes wss only.
         allow_remote: Let connections leave this machine.
-        behind_proxy_at: Host and port where the server really listens, in plain TCP, when its URLs are those of a TLS proxy that
-            does not exist here: URLs, `Host` and signatures stay public.
+        behind_proxy_at: Host and port where the server really listens, in plain TCP, when its URLs are those of a TLS
+            proxy that does not exist here: URLs, `Host` and signatures stay public.
         ssl_context: Checks the server's certificate; None for the system's authorities.
-        strict: End the call at the first violation of the protocol. Twilio warns once per stream and ignores the message.
+        strict: End the call at the first violation of the protocol. Twilio warns once per stream and ignores the
+            message.
         faults: What goes wrong on the line.
         time_limit_s: The call is ended after this; bounds the record's memory.
         connect_timeout_s: For TCP, TLS and the handshake of a media socket each; Twilio's is not documented.

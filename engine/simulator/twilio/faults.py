@@ -1,7 +1,7 @@
 """Faults of the line between the caller and the server, on request and repeatable.
 
-Owns the decision which frames are lost, held back, or let go at once, and how long playout and marks lag. Sans-IO, and random
-only through a seed: the same faults hit the same frames in every run.
+Owns the decision which frames are lost, held back, or let go at once, and how long playout and marks lag. Sans-IO, and
+random only through a seed: the same faults hit the same frames in every run.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ class Faults:
         bunch_ms: For how long; then all of them are sent at once.
         drop_at_ms: The TCP connection breaks this long after the stream's start, without `stop`; None for never.
         mark_delay_ms: Marks are returned this much late.
-        playout_start_ms: Least and most time that audio waits before it plays when the buffer was dry; drawn once per call.
-        hostile_every_ms: A message that Twilio never sends (see `hostile_messages`) goes out this often; None for never.
+        playout_start_ms: Least and most time that audio waits before it plays when the buffer was dry; drawn once per
+            call.
+        hostile_every_ms: A message that Twilio never sends (see `hostile_messages`) goes out this often; None for
+            never.
         seed: Seed of what is random.
     """
 

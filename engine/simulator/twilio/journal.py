@@ -1,6 +1,7 @@
 """The one place that writes a call's record, and tells whoever watches the call live.
 
-Owns a bounded channel of live events: an observer that falls behind misses events (counted in the record), the call never waits.
+Owns a bounded channel of live events: an observer that falls behind misses events (counted in the record), the call
+never waits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The JSON messages of a media stream, as Twilio writes and reads them.
 
-Owns the numbering of what Twilio sends (protocols.md A.2) and the strict reading of what a server sends (protocols.md A.3):
-only `media`, `mark` and `clear`, with exactly the documented fields. It is sans-IO and written apart from the engine's own
-`wire` package, so that the two check each other. Reading never raises: a wrong message comes back as a `Violation`.
+Owns the numbering of what Twilio sends (protocols.md A.2) and the strict reading of what a server sends (protocols.md
+A.3): only `media`, `mark` and `clear`, with exactly the documented fields. It is sans-IO and written apart from the
+engine's own `wire` package, so that the two check each other. Reading never raises: a wrong message comes back as a
+`Violation`.
 """
 
 from __future__ import annotations

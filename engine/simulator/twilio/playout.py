@@ -1,14 +1,15 @@
 """Twilio's playout buffer: what the caller hears of the audio that a server sends, and when.
 
-Owns the byte-exact account of one stream's playout: audio plays in arrival order, continuously, 8 bytes of mu-law per millisecond
-(protocols.md A.3), from the moment it starts until the buffer is dry. It refuses times that run backwards. It reads no clock and
-does no I/O: every method takes `now`, in seconds.
+Owns the byte-exact account of one stream's playout: audio plays in arrival order, continuously, 8 bytes of mu-law per
+millisecond (protocols.md A.3), from the moment it starts until the buffer is dry. It refuses times that run backwards.
+It reads no clock and does no I/O: every method takes `now`, in seconds.
 
-What always holds: every byte received is exactly once played, flushed by `clear`, refused at the limit, or still buffered; marks
-come back in the order in which they arrived.
+What always holds: every byte received is exactly once played, flushed by `clear`, refused at the limit, or still
+buffered; marks come back in the order in which they arrived.
 
-Twilio does not document the size of its buffer (protocols.md A.3) nor the order of flushed marks (A.3, open question). Here the
-buffer holds ten minutes, and `clear` returns the pending marks oldest first, before any mark that arrives later.
+Twilio does not document the size of its buffer (protocols.md A.3) nor the order of flushed marks (A.3, open question).
+Here the buffer holds ten minutes, and `clear` returns the pending marks oldest first, before any mark that arrives
+later.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from engine.simulator.record import ULAW_BYTES_PER_S, Chunk, Gap
 DEFAULT_LIMIT_MS = 600_000
 # A pause longer than this is a new talk spurt, not an underrun.
 UNDERRUN_WINDOW_S = 1.0
-# Times are floats of about 1e6 seconds, whose steps are 1e-6 bytes; a byte is over when all but a rounding error of it has played.
+# Times are floats of about 1e6 seconds, whose steps are 1e-6 bytes; a byte is over when all but a rounding error of it
+# has played.
 _ROUNDING_BYTES = 1e-4
 _SAMPLE_MS = 1000 / ULAW_BYTES_PER_S
 
@@ -144,7 +146,7 @@ class PlayoutBuffer:
         return news
 
     def next_due(self) -> float | None:
-        """Says when something happens next by itself: a mark falls due or the buffer runs dry. None: nothing is playing."""
+        """Says when a mark falls due next, or the buffer runs dry; None if nothing is playing."""
         if self._spurt_at_s is None:
             return None
         position = self._marks[0][0] if self._marks else self._spurt_bytes + self._buffered_bytes

@@ -1,7 +1,7 @@
 """The times at which a caller's frames leave: absolute, never re-based.
 
-Frame n is due at the origin plus n intervals, however late frame n-1 was; lateness is counted, overdue frames go out at once, and
-drift cannot happen. Reads no clock: `now` is an argument, in seconds.
+Frame n is due at the origin plus n intervals, however late frame n-1 was; lateness is counted, overdue frames go out
+at once, and drift cannot happen. Reads no clock: `now` is an argument, in seconds.
 """
 
 from __future__ import annotations

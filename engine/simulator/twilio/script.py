@@ -1,12 +1,16 @@
 """What a simulated caller does, as data: steps, each with the cue that begins it.
 
-A script is a sequence of steps done one after the other; a call takes any number of scripts and runs them side by side (say
-something in one, press keys in another). A cue that waits for the agent gives up after `within_ms`, and the step is then done all
-the same and counted as missed: no script can hang.
+A script is a sequence of steps done one after the other; a call takes any number of scripts and runs them side by side
+(say something in one, press keys in another). A cue that waits for the agent gives up after `within_ms`, and the step
+is then done all the same and counted as missed: no script can hang.
 
 Example: a caller who listens to the greeting, asks, interrupts the answer after 800 ms, and hangs up::
 
-    [Say(question, when=AgentSilent(ms=700)), Say(stop_it, when=AgentSpeaking(ms=800)), HangUp(when=AgentSilent(ms=1500))]
+    [
+        Say(question, when=AgentSilent(ms=700)),
+        Say(stop_it, when=AgentSpeaking(ms=800)),
+        HangUp(when=AgentSilent(ms=1500)),
+    ]
 """
 
 from __future__ import annotations

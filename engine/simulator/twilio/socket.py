@@ -1,8 +1,8 @@
-"""The media socket as Twilio opens it: TCP, TLS, then a WebSocket handshake that must end in 101 without a sub-protocol.
+"""The media socket as Twilio opens it: TCP, TLS, and a WebSocket handshake without a sub-protocol.
 
-Owns the connection and the translation of everything that can go wrong with it into Twilio's codes (protocols.md A.4). The
-WebSocket itself is trio-websocket's, an implementation that the engine does not share. Every wait is bounded by the call's
-`connect_timeout_s`; whatever fails, the TCP connection is closed.
+Owns the connection and the translation of everything that can go wrong with it into Twilio's codes (protocols.md A.4).
+The WebSocket itself is trio-websocket's, an implementation that the engine does not share. Every wait is bounded by
+the call's `connect_timeout_s`; whatever fails, the TCP connection is closed.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ _FRAMING_CODES = (1002, 1007, 1009)
 _ABNORMAL_CODE = 1006
 
 
-# What trio-websocket's reading task may end with before the handshake is done: another status than 101, or (when the answer is not
-# even a valid handshake) the errors of the libraries below it, from trying to reject an answer instead of a request.
+# What trio-websocket's reading task may end with before the handshake is done: another status than 101, or (when the
+# answer is not even a valid handshake) the errors of the libraries below it, from trying to reject an answer instead
+# of a request.
 HANDSHAKE_ERRORS = (ConnectionRejected, ProtocolError, h11.ProtocolError)
 
 
@@ -111,8 +112,8 @@ class MediaSocket:
         """Receives one message.
 
         Raises:
-            StreamFailed: The connection is over; 31921 if the server closed it properly, 31903 if it vanished, 31924 if it broke
-                the WebSocket protocol.
+            StreamFailed: The connection is over; 31921 if the server closed it properly, 31903 if it vanished, 31924
+                if it broke the WebSocket protocol.
         """
         try:
             return await self._connection.get_message()
@@ -154,8 +155,8 @@ def failed_handshake(error: BaseException) -> StreamFailed:
 async def connect_media_socket(nursery: trio.Nursery, url: str, config: CallConfig) -> MediaSocket:
     """Opens a media socket, whose reading task lives in `nursery`.
 
-    A handshake that is answered wrongly does not raise here: one of `HANDSHAKE_ERRORS` cancels `nursery`, and `failed_handshake`
-    says what it means.
+    A handshake that is answered wrongly does not raise here: one of `HANDSHAKE_ERRORS` cancels `nursery`, and
+    `failed_handshake` says what it means.
 
     Raises:
         StreamFailed: 31901 no connection or no answer, 31910 TLS failed, 31920 the handshake failed.

@@ -1,11 +1,11 @@
-"""One two-way media stream: the caller's frames out on time, the server's audio into the playout buffer, marks back when played.
+"""One two-way media stream: frames out on time, audio into the playout buffer, marks back when played.
 
-Owns the tasks of a stream and the order of its messages. What always holds: `connected`, `start`, then media every 20 ms on an
-absolute schedule; a mark goes back when everything before it has truly played; `stop` is the last message of every stream that
-is not broken off; both directions end together and the socket is closed on every path.
+Owns the tasks of a stream and the order of its messages. What always holds: `connected`, `start`, then media every 20
+ms on an absolute schedule; a mark goes back when everything before it has truly played; `stop` is the last message of
+every stream that is not broken off; both directions end together and the socket is closed on every path.
 
-The queue to the socket is bounded. When the server reads too slowly the caller's frames are dropped (31930) and counted, marks and
-keys are not; when even those pile up the stream ends as `server_stalled`.
+The queue to the socket is bounded. When the server reads too slowly the caller's frames are dropped (31930) and
+counted, marks and keys are not; when even those pile up the stream ends as `server_stalled`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ from engine.simulator.twilio.twiml import Connect
 
 CONGESTED = 31930
 
-# Two seconds of the caller's voice wait for a slow server before frames are dropped; Twilio's own limit is not documented.
+# Two seconds of the caller's voice wait for a slow server before frames are dropped; Twilio's own limit is not
+# documented.
 MAX_WAITING_FRAMES = 100
 MAX_WAITING_MESSAGES = 4096
 # Chunks of continuous playout are joined up to this length: the record of an hour's call stays small.
@@ -121,8 +122,8 @@ class MediaStream:
         """Opens the stream and keeps it until it ends.
 
         Returns:
-            Why it ended: `server_closed`, `server_vanished`, `server_stalled`, `framing_violation`, `violation`, `caller_hung_up`,
-            `caller_dropped`, `time_limit`, or `stream_failed` if it could not be opened.
+            Why it ended: `server_closed`, `server_vanished`, `server_stalled`, `framing_violation`, `violation`,
+            `caller_hung_up`, `caller_dropped`, `time_limit`, or `stream_failed` if it could not be opened.
         """
         failures: list[StreamFailed] = []
         try:
@@ -199,7 +200,7 @@ class MediaStream:
         except (trio.BrokenResourceError, trio.ClosedResourceError):  # the reading task knows why, and ends the stream
             pass
 
-    # ---- what comes from the server -------------------------------------------------------------------------------------
+    # ---- what comes from the server ---------------------------------------------------------------------------------
 
     async def _read(self, socket: MediaSocket) -> None:
         while True:
@@ -245,7 +246,7 @@ class MediaStream:
         if sooner_s is not None and (due_s is None or sooner_s < due_s):
             self._sooner.set()
 
-    # ---- what the caller hears ------------------------------------------------------------------------------------------
+    # ---- what the caller hears --------------------------------------------------------------------------------------
 
     async def _play(self) -> None:
         while True:
@@ -289,7 +290,7 @@ class MediaStream:
             chunk = Chunk(played[-1].at_s, played.pop().ulaw + chunk.ulaw)
         played.append(chunk)
 
-    # ---- what the caller says -------------------------------------------------------------------------------------------
+    # ---- what the caller says ---------------------------------------------------------------------------------------
 
     async def _speak(self) -> None:
         schedule = FrameSchedule(self._record.started_at_s + FIRST_TIMESTAMP_MS / 1000, interval_ms=FRAME_MS)
@@ -355,7 +356,7 @@ class MediaStream:
             case actions.DropSocket():
                 self.end("caller_dropped")
 
-    # ---- complaints -----------------------------------------------------------------------------------------------------
+    # ---- complaints -------------------------------------------------------------------------------------------------
 
     def _warn(self, code: int, reason: str) -> None:
         if code not in self._warned:

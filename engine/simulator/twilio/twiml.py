@@ -1,9 +1,9 @@
 """Strict reading of the TwiML that a webhook answers with.
 
-Owns the verbs that the simulated Twilio can follow, their attributes, and Twilio's error codes for what is wrong with them
-(protocols.md A.1, A.4). It is stricter than Twilio in one way: what Twilio only warns of (12200: unknown verb, attribute or
-nesting) is an error here, because the warning means that part of the answer is ignored. It refuses verbs that exist but are not
-simulated, by name, rather than skip them.
+Owns the verbs that the simulated Twilio can follow, their attributes, and Twilio's error codes for what is wrong with
+them (protocols.md A.1, A.4). It is stricter than Twilio in one way: what Twilio only warns of (12200: unknown verb,
+attribute or nesting) is an error here, because the warning means that part of the answer is ignored. It refuses verbs
+that exist but are not simulated, by name, rather than skip them.
 
 A document that passes is a tuple of frozen verbs; a URL in it is resolved against the URL of the document.
 """
@@ -140,8 +140,8 @@ def read_twiml(body: bytes, url: str, *, allow_plain_loopback: bool = True) -> t
         The verbs, in order; none for an empty `<Response/>`.
 
     Raises:
-        TwimlError: 11750 too large, 12100 not XML or no `<Response>`, 12200 against the schema, 31920 a media URL with a query,
-            31922 a media URL with another scheme than wss, 31941 an illegal track.
+        TwimlError: 11750 too large, 12100 not XML or no `<Response>`, 12200 against the schema, 31920 a media URL with
+            a query, 31922 a media URL with another scheme than wss, 31941 an illegal track.
     """
     root = _parse_xml(body)
     if root.tag != "Response":

@@ -1,8 +1,9 @@
 """The HTTP requests that Twilio makes: webhooks for TwiML, and status callbacks.
 
-Owns their parameters (protocols.md A.4, A.5, A.6), signatures and time limits: connect within 5 s, answer within 15 s, everything
-within 15 s, one more attempt when the connection could not be made, then the fallback URL. It refuses answers with another
-status than 2xx (11200), of another type than XML (12300), or over 64 KiB (11750). HTTP redirections are not followed.
+Owns their parameters (protocols.md A.4, A.5, A.6), signatures and time limits: connect within 5 s, answer within 15 s,
+everything within 15 s, one more attempt when the connection could not be made, then the fallback URL. It refuses
+answers with another status than 2xx (11200), of another type than XML (12300), or over 64 KiB (11750). HTTP
+redirections are not followed.
 
 Every wait is bounded; a callback that fails is written in the record and hurts nothing else.
 """
@@ -77,7 +78,8 @@ class Webhooks:
         """Asks for TwiML; asks the fallback URL if that fails.
 
         Raises:
-            TwimlError: Both failed, or the only one; what failed first is in the record already if there was a fallback.
+            TwimlError: Both failed, or the only one; what failed first is in the record already if there was a
+            fallback.
         """
         try:
             return await self._fetch(url, parameters, method)

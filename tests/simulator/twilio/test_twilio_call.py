@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
+from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket, wrap_server_stream
 from twilio.request_validator import RequestValidator
 
 from engine.simulator.twilio import (
@@ -25,6 +25,7 @@ from engine.simulator.twilio import (
     HangUp,
     Say,
     SendRaw,
+    SimulatedCall,
     open_call,
     place_call,
     tone,
@@ -467,8 +468,6 @@ async def test_the_time_limit_ends_the_call_with_stop() -> None:
 async def test_a_server_that_stops_reading_loses_audio_and_the_call_still_ends() -> None:
     async def serve(stream: trio.SocketStream) -> None:
         async with trio.open_nursery() as nursery:
-            from trio_websocket import wrap_server_stream
-
             request = await wrap_server_stream(nursery, stream)
             socket = await request.accept()
             await Peer().collect(socket, until="start")
@@ -516,3 +515,78 @@ async def test_an_open_call_can_be_watched_and_steered() -> None:
     assert kinds[:4] == ["dial", "answered", "connected", "start"]
     assert record.ended_by == "caller_hung_up"
     assert record.events_dropped == 0
+
+
+async def test_cancelling_a_call_closes_its_socket_and_its_record() -> None:
+    closed = trio.Event()
+    peer = Peer()
+
+    async def handle(request: WebSocketRequest) -> None:
+        await listen_to_the_end(await peer.accept(request), peer)
+        closed.set()
+
+    with trio.fail_after(10):
+        async with media_server(handle) as url:
+            call = SimulatedCall(CallConfig(url=url), [])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call.run)
+                async for event in call.live:
+                    if event.kind == "start":
+                        nursery.cancel_scope.cancel()
+            await closed.wait()
+    assert call.record.ended_by == "cancelled"
+    assert call.record.ended_at_s >= call.record.started_at_s
+    assert peer.of("stop") == []
+
+
+async def test_delayed_marks_come_back_late_and_in_order() -> None:
+    peer = Peer()
+
+    async def handle(request: WebSocketRequest) -> None:
+        socket = await peer.accept(request)
+        await peer.collect(socket, until="start")
+        for name in ("one", "two"):
+            await peer.say(socket, LOUD)
+            await peer.send(socket, "mark", {"name": name})
+        await peer.collect(socket, until="mark")
+        await peer.collect(socket, until="mark")
+        await socket.aclose()
+
+    with trio.fail_after(10):
+        async with media_server(handle) as url:
+            record = await place_call(CallConfig(url=url, faults=Faults(mark_delay_ms=80)))
+    assert [mark["mark"]["name"] for mark in peer.of("mark")] == ["one", "two"]
+    returned_s = [event.at_s for event in record.events if event.kind == "mark_returned"]
+    assert returned_s[0] >= record.played[0].at_s + 0.020 + 0.080 - 1e-6
+    assert returned_s[1] >= record.played[0].at_s + 0.040 + 0.080 - 1e-6
+
+
+async def test_playout_starts_late_when_a_fault_says_so() -> None:
+    peer = Peer()
+
+    async def handle(request: WebSocketRequest) -> None:
+        socket = await peer.accept(request)
+        await peer.collect(socket, until="start")
+        await peer.say(socket, LOUD)
+        await listen_to_the_end(socket, peer)
+
+    with trio.fail_after(10):
+        async with media_server(handle) as url:
+            config = CallConfig(url=url, faults=Faults(playout_start_ms=(70, 70)))
+            record = await place_call(config, [HangUp(when=AgentSilent(ms=20))])
+    assert record.played[0].at_s == pytest.approx(record.received[0][0] + 0.070)
+
+
+async def test_a_message_beyond_every_measure_ends_the_stream() -> None:
+    async def handle(request: WebSocketRequest) -> None:
+        socket = await request.accept()
+        await Peer().collect(socket, until="start")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen_to_the_end, socket, Peer())
+            with suppress(ConnectionClosed):
+                await socket.send_message("x" * 9_000_000)
+
+    with trio.fail_after(10):
+        async with media_server(handle) as url:
+            record = await place_call(CallConfig(url=url))
+    assert record.ended_by == "framing_violation"
