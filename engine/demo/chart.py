@@ -18,7 +18,7 @@ WIDTH = 1120
 LEFT = 58
 RIGHT = 12
 # Average advance of the label face at 12 px, measured on English text, with a little to spare.
-_CHARACTER_WIDTH = 6.3
+_CHARACTER_WIDTH = 6.6
 
 
 @dataclass(frozen=True)

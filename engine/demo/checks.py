@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from engine.demo.account import Account
 from engine.demo.figures import Figures
+from engine.demo.scene import AGENT_LINES, CALLER_LINES
 
 # The design's bound for the error of heard milliseconds at a barge-in.
 HEARD_ERROR_MS = 20
@@ -31,6 +32,7 @@ def check_call(account: Account, figures: Figures) -> tuple[Check, ...]:
     record, provider = account.record, account.provider
     return (
         _heard_whole(figures, index=0, claim="The greeting was heard to its end"),
+        _script_kept(account, figures),
         _tool(account),
         _barge_in(figures),
         _heard_whole(figures, index=-1, claim="The goodbye was heard to its end"),
@@ -62,6 +64,18 @@ def _heard_whole(figures: Figures, *, index: int, claim: str) -> Check:
     missing_ms = hearing.reply.audio_ms - hearing.heard_ms
     found = f"{hearing.heard_ms / 1000:.2f} of {hearing.reply.audio_ms / 1000:.2f} s"
     return Check(claim=claim, passed=missing_ms <= _CUT_MS, found=found)
+
+
+def _script_kept(account: Account, figures: Figures) -> Check:
+    """Everything was said, in time, and only the barge-in cut anything off."""
+    said, heard = len(account.lines), len(figures.hearings)
+    cut = sum(hearing.reply.audio_ms - hearing.heard_ms > _CUT_MS for hearing in figures.hearings)
+    missed = account.record.cues_missed
+    return Check(
+        claim="Caller and agent kept to the script, and one reply was cut short",
+        passed=(said, heard, cut, missed) == (len(CALLER_LINES), len(AGENT_LINES), 1, 0),
+        found=f"{said} lines said, {heard} replies heard, {cut} cut" + (f", {missed} cues missed" if missed else ""),
+    )
 
 
 def _tool(account: Account) -> Check:

@@ -86,7 +86,7 @@ def write_files(
     directory.mkdir(parents=True, exist_ok=True)
     sound = directory / "call.wav"
     write_wav(sound, stereo_wav(*call_tracks(account.record)))
-    written_at = f"{datetime.now():%d %B %Y, %H:%M}".lstrip("0")
+    written_at = f"{datetime.now().astimezone():%d %B %Y, %H:%M}".lstrip("0")
     page = render_page(account, figures, checks, wav=sound.read_bytes(), written_at=written_at)
     (directory / "call.html").write_text(page, encoding="utf-8")
     (directory / "engine.log").write_text("\n".join(log) + "\n", encoding="utf-8")

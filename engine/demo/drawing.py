@@ -6,6 +6,7 @@ and its `Figures` in, plain frozen data out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.demo.account import Account
@@ -31,7 +32,7 @@ DEPTH_BOTTOM, DEPTH_HEIGHT = 92, 78
 LABEL_GAP = 10
 CLOSE_MIDDLE_CALLER, CLOSE_MIDDLE_AGENT, CLOSE_HEIGHT = 106, 194, 34
 # The close-up's window around the moment Twilio's buffer was cleared.
-_BEFORE_S, _AFTER_S = 0.75, 0.35
+_BEFORE_S, _AFTER_S = 0.75, 0.45
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +92,8 @@ def draw_timeline(account: Account, figures: Figures, caller: Samples, agent: Sa
         ticks=time_ticks(axis),
         caller_path=_wave(caller, axis, axis.begin_s, WAVE_MIDDLE, WAVE_HEIGHT * scale),
         agent_path=_wave(agent, axis, axis.begin_s, WAVE_MIDDLE, WAVE_HEIGHT * scale),
-        caller_spans=tuple(_span(axis, one.started_at_s, one.ended_at_s, one.text) for one in account.lines),
-        agent_spans=tuple(_span(axis, one.started_at_s, one.ended_at_s, one.reply.text) for one in figures.hearings),
+        caller_spans=_spans(axis, [(one.started_at_s, one.ended_at_s, one.text) for one in account.lines]),
+        agent_spans=_spans(axis, [(one.started_at_s, one.ended_at_s, one.reply.text) for one in figures.hearings]),
         depth_path=depth_path(record.depth, axis, bottom=DEPTH_BOTTOM, height=DEPTH_HEIGHT, top_ms=top_ms),
         depth_ticks=tuple(
             Tick(position=_depth_y(value, top_ms), label=f"{value:.0f}") for value in (0, top_ms / 2, top_ms)
@@ -126,7 +127,7 @@ def draw_close_up(account: Account, barge_in: BargeIn, caller: Samples, agent: S
         told_x=axis.x(hearing.ended_at_s + error_s),
         ticks=tuple(
             Tick(position=axis.x(barge_in.cleared_at_s + ms / 1000), label=f"{ms:+d} ms" if ms else "clear")
-            for ms in range(-600, 301, 100)
+            for ms in range(-600, 401, 100)
         ),
     )
 
@@ -145,9 +146,19 @@ def _wave(track: Samples, axis: Axis, origin_s: float, middle: float, height: fl
     return wave_path(track, axis, origin_s=origin_s, middle=middle, height=height)
 
 
-def _span(axis: Axis, begin_s: float, end_s: float, text: str) -> Span:
-    width = axis.width(begin_s, end_s)
-    return Span(x=axis.x(begin_s), width=width, label=fit_label(text, width - LABEL_GAP), title=text)
+def _spans(axis: Axis, stretches: Sequence[tuple[float, float, str]]) -> tuple[Span, ...]:
+    """Spans whose labels may reach beyond them, up to where the next one begins."""
+    rooms = [axis.x(begin_s) for begin_s, _, _ in stretches[1:]] + [float(WIDTH)]
+    return tuple(
+        Span(
+            x=axis.x(begin_s),
+            # A hair less than it lasted, so that neighbours stay apart.
+            width=round(axis.width(begin_s, end_s) - 1.4, 1),
+            label=fit_label(text, room - axis.x(begin_s) - LABEL_GAP),
+            title=text,
+        )
+        for (begin_s, end_s, text), room in zip(stretches, rooms, strict=False)
+    )
 
 
 def _tool_spans(account: Account, axis: Axis) -> tuple[Span, ...]:

@@ -89,7 +89,8 @@ class Figures:
 def measure(account: Account) -> Figures:
     """Measures one call."""
     record, provider = account.record, account.provider
-    hearings = trace_replies(record.played, provider.replies)
+    cleared_at_s = [event.at_s for event in record.events if event.kind == "clear"]
+    hearings = trace_replies(record.played, provider.replies, cleared_at_s)
     return Figures(
         connected_ms=record.setup_ms,
         first_audio_ms=(record.received[0][0] - record.dialed_at_s) * 1000 if record.received else None,

@@ -6,7 +6,7 @@ truth about hearing comes from the samples themselves and from no one's bookkeep
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -42,18 +42,26 @@ class _Playback:
         self._starts = [0, *accumulate(len(chunk.ulaw) for chunk in played)]
         self.ulaw = b"".join(chunk.ulaw for chunk in played)
 
+    def index_at(self, at_s: float) -> int:
+        """How many bytes had begun to play before a time."""
+        return self._starts[bisect_left(self._chunks, at_s, key=lambda chunk: chunk.at_s)]
+
     def time_of(self, index: int) -> float:
         """When the byte at `index` began to play."""
         number = bisect_right(self._starts, index, hi=len(self._chunks)) - 1
         return self._chunks[number].at_s + (index - self._starts[number]) / _BYTES_PER_S
 
 
-def trace_replies(played: Sequence[Chunk], replies: Sequence[Reply]) -> tuple[Hearing, ...]:
+def trace_replies(
+    played: Sequence[Chunk], replies: Sequence[Reply], cleared_at_s: Sequence[float] = ()
+) -> tuple[Hearing, ...]:
     """Finds each reply in what was played, in order.
 
     Args:
         played: What the caller heard, in order.
         replies: What the provider sent, in order.
+        cleared_at_s: When the playout was emptied; no reply goes on behind that. (A reply cut in a pause would otherwise
+            seem to go on into the next one, which begins with the same silence.)
 
     Returns:
         One `Hearing` for each reply of which at least 100 ms (or all) were played.
@@ -64,7 +72,8 @@ def trace_replies(played: Sequence[Chunk], replies: Sequence[Reply]) -> tuple[He
         found = playback.ulaw.find(reply.audio[:_SIGNATURE_BYTES], position) if reply.audio else -1
         if found < 0:
             continue
-        length = _common_length(playback.ulaw, found, reply.audio)
+        cuts = [cut for cut in map(playback.index_at, cleared_at_s) if cut > found]
+        length = _common_length(playback.ulaw[: min(cuts, default=None)], found, reply.audio)
         position = found + length
         hearings.append(
             Hearing(

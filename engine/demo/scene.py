@@ -17,10 +17,11 @@ GREETING = "Greet the caller of the parcel desk and ask how you can help."
 # Longer than any pause within a sentence, shorter than impatience.
 _TURN_MS = 700
 # The reply to the question begins with 2.4 s of "one moment"; this lies well inside the long answer behind it.
-_BARGE_IN_AFTER_MS = 6500
+_BARGE_IN_AFTER_MS = 7800
 _CUE_LIMIT_MS = 15_000
 
 CALLER_LINES = ("caller_question", "caller_bargein", "caller_goodbye")
+AGENT_LINES = ("agent_greeting", "agent_tool_wait", "agent_order", "agent_sorry", "agent_goodbye")
 
 
 def caller_script() -> CallerScript:
@@ -41,13 +42,9 @@ def caller_words() -> tuple[str, ...]:
 
 def model_script() -> ModelScript:
     """Greets, looks the order up while saying so, answers at length, apologises, says goodbye."""
+    greeting, tool_wait, order, sorry, goodbye = map(Speak, AGENT_LINES)
     return ModelScript(
-        replies=(
-            Speak("agent_greeting"),
-            (Speak("agent_tool_wait"), CallTool("lookup_order", {"order_number": "4711"})),
-            Speak("agent_order"),
-            Speak("agent_sorry"),
-        ),
-        afterwards=Speak("agent_goodbye"),
+        replies=(greeting, (tool_wait, CallTool("lookup_order", {"order_number": "4711"})), order, sorry),
+        afterwards=goodbye,
         heard=caller_words(),
     )

@@ -48,6 +48,11 @@ class ServiceProcess:
         self._summary_came = trio.Event()
         self.status: int | None = None
 
+    @property
+    def process_id(self) -> int:
+        """The operating system's number for the process."""
+        return self._process.pid
+
     async def read_log(self) -> None:
         """Takes the log in until the process closes it."""
         assert self._process.stdout is not None

@@ -6,6 +6,8 @@ order book is made up.
 
 from __future__ import annotations
 
+from typing import Final
+
 import trio
 
 from engine.tools import Tool
@@ -13,7 +15,7 @@ from engine.tools import Tool
 # A warehouse system that answers at once would show nothing: this long, the caller's audio must keep flowing.
 LOOKUP_S = 0.4
 
-_ORDERS = {
+_ORDERS: Final = {
     "4711": {"status": "out for delivery", "stops_before": 11, "window": "14:00 to 16:00"},
 }
 
