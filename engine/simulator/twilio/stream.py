@@ -32,7 +32,7 @@ from engine.simulator.twilio.messages import (
     ServerMessage,
     read_message,
 )
-from engine.simulator.twilio.playout import PlayoutBuffer
+from engine.simulator.twilio.playout import MarkDue, PlayoutBuffer
 from engine.simulator.twilio.schedule import FrameSchedule
 from engine.simulator.twilio.script import Script, Step
 from engine.simulator.twilio.socket import (
@@ -93,7 +93,7 @@ class MediaStream:
         # The sid that the server may use: none before `start` was sent.
         self._live_sid = ""
         # Marks whose return a fault delays, with the time at which they go.
-        self._late_marks: deque[tuple[float, str, bool]] = deque()
+        self._late_marks: deque[tuple[float, MarkDue]] = deque()
         # Wakes the playout task: its next event has come closer.
         self._sooner = trio.Event()
         self._talk_scope = trio.CancelScope()
@@ -275,14 +275,14 @@ class MediaStream:
             self._record.gaps.append(gap)
             self._journal.note("gap" if gap.after_mark else "underrun", f"{gap.gap_ms:.1f} ms", at_s=gap.at_s)
         delay_s = self._config.faults.mark_delay_ms / 1000
-        self._late_marks.extend((mark.at_s + delay_s, mark.name, mark.flushed) for mark in news.marks)
+        self._late_marks.extend((mark.at_s + delay_s, mark) for mark in news.marks)
         while self._late_marks and self._late_marks[0][0] <= now:
-            self._return_mark(*self._late_marks.popleft())
+            self._return_mark(self._late_marks.popleft()[1])
 
-    def _return_mark(self, at_s: float, name: str, flushed: bool) -> None:
+    def _return_mark(self, mark: MarkDue) -> None:
         self._record.marks_returned += 1
-        self._journal.note("mark_flushed" if flushed else "mark_returned", name)
-        self._send(self._writer.mark(name))
+        self._journal.note("mark_flushed" if mark.flushed else "mark_returned", mark.name)
+        self._send(self._writer.mark(mark.name))
 
     def _keep_played(self, chunk: Chunk) -> None:
         played = self._record.played

@@ -150,3 +150,9 @@ def test_plain_sockets_are_allowed_on_loopback_only_if_the_simulator_says_so() -
     with pytest.raises(TwimlError) as caught:
         read_twiml(body, URL, allow_plain_loopback=False)
     assert caught.value.code == 31922
+
+
+def test_a_document_type_is_refused_in_any_encoding() -> None:
+    body = '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE x [<!ENTITY a "b">]><Response><Say>&a;</Say></Response>'
+    with pytest.raises(TwimlError, match="document type"):
+        read_twiml(body.encode("utf-16"), URL)

@@ -263,8 +263,9 @@ async def stream_through(server_closes: bool, connect: str = "<Connect>") -> tup
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             sockets = await nursery.start(serve_websocket, media, "127.0.0.1", 0, None)
-            stream = f'<Stream url="ws://127.0.0.1:{sockets.port}/m" statusCallback="/stream"><Parameter name="a"
-            value="b"/>' answers = {
+            url = f"ws://127.0.0.1:{sockets.port}/m"
+            stream = f'<Stream url="{url}" statusCallback="/stream"><Parameter name="a" value="b"/>'
+            answers = {
                 "/in": twiml(f"{connect}{stream}</Stream></Connect>", "<Say>after</Say>"),
                 "/after": twiml("<Say>action</Say>"),
                 "/stream": (204, "", ""),
