@@ -51,10 +51,10 @@ class BuildCodec(build_ext):
         cffi_builder(ext.name).emit_c_code(str(generated))
         ext.sources = [*ext.sources, str(generated)]
         ext.extra_compile_args = [*ext.extra_compile_args, *WARNINGS]
+        self.force = True  # file dates do not tell whether the last build had the sanitizers
         if os.environ.get("MEDIA_ENGINE_SANITIZE") == "1":
             ext.extra_compile_args += SANITIZERS
             ext.extra_link_args = [*ext.extra_link_args, *SANITIZERS]
-            self.force = True
         super().build_extension(ext)
 
 

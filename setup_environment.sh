@@ -25,7 +25,7 @@ find_python() {
             return
         fi
     done
-    fail "needs Python 3.11 or newer; ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>&1 || true)." \
+    fail "needs Python 3.11 or newer; ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>/dev/null || echo missing)." \
         "Install one, or name it: make setup PYTHON=/path/to/python3.11"
 }
 
@@ -62,4 +62,5 @@ python=$(find_python)
 check_compiler "$python"
 check_headers "$python"
 create_venv "$python"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test]'
+# setuptools calls its settings for C extensions experimental at every build; real failures are not warnings
+PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test]'
