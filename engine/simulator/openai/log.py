@@ -50,7 +50,7 @@ class Record(Generic[T]):
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedEvent:
-    """One event. Long base64 audio in `event` is replaced by its length."""
+    """One event. The base64 audio of a delta is replaced by its length."""
 
     at_s: float
     type: str
@@ -132,6 +132,14 @@ class SessionLog:
         close_reason: The text beside it.
         tools_not_offered: Scripted tool calls passed over because the session offers no such function.
         appended_bytes: Exact total of audio appended, in the formats it was sent in.
+        received: Every client event but the appended audio, which stands in `appended` (or, refused, in `errors`).
+        sent: Every event sent, in order.
+        appended: Audio appended.
+        deltas: Audio sent.
+        speech: Begins and ends of the caller's turns.
+        truncations: Truncations asked for.
+        tool_outputs: Outputs of functions.
+        errors: Errors sent.
     """
 
     limit: int = 20_000
@@ -187,9 +195,5 @@ class SessionLog:
 
 
 def without_audio(event: dict[str, Any]) -> dict[str, Any]:
-    """Copy an event with its base64 audio replaced by its length."""
-    key = "audio" if event.get("type") == "input_audio_buffer.append" else "delta"
-    payload = event.get(key)
-    if not isinstance(payload, str) or len(payload) < 256:
-        return event
-    return {**event, key: f"<{len(payload)} base64 characters>"}
+    """Copy an audio delta with its base64 audio replaced by its length."""
+    return {**event, "delta": f"<{len(event['delta'])} base64 characters>"}

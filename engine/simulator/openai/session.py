@@ -25,7 +25,6 @@ from engine.simulator.openai.log import (
     SessionLog,
     ToolOutput,
     Truncation,
-    without_audio,
 )
 from engine.simulator.openai.outlet import Outgoing, Outlet
 from engine.simulator.openai.responding import Responding
@@ -164,7 +163,10 @@ class RealtimeSession:
 
     def _log_received(self, event: dict[str, Any]) -> None:
         kind = event["type"] if isinstance(event["type"], str) else "(none)"
-        self.log.received.add(LoggedEvent(at_s=self._now, type=kind, event=without_audio(event)))
+        if kind == "input_audio_buffer.append":
+            # Fifty a second: `appended` holds them at a fraction of the memory.
+            return
+        self.log.received.add(LoggedEvent(at_s=self._now, type=kind, event=event))
 
     # -- session and input audio
 

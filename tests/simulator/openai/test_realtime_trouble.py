@@ -43,6 +43,13 @@ def test_a_session_that_dies_sends_nothing_more() -> None:
     assert driver.session.next_due() is None
 
 
+def test_what_a_dying_session_still_held_is_lost() -> None:
+    driver = troubled(Die(at_s=2.0))
+    driver.session.receive('{"type": "response.create"}', START_S + 1.0)
+    driver.session.advance(START_S + 2.0)
+    assert driver.session.take_outgoing() == [Abort()]
+
+
 def test_a_fault_can_count_from_the_first_audio() -> None:
     driver = troubled(Die(at_s=0.5, since="first_delta"))
     driver.run_for(30)
