@@ -18,7 +18,7 @@ WIDTH = 1120
 LEFT = 58
 RIGHT = 12
 # Average advance of the label face at 12 px, measured on English text, with a little to spare.
-_CHARACTER_WIDTH = 6.6
+_CHARACTER_WIDTH = 7.0
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,10 @@ def depth_scale_ms(depth: Sequence[tuple[float, float]], lead_ms: float) -> floa
 
 
 def fit_label(text: str, width: float) -> str:
-    """The text, cut with an ellipsis to what fits; nothing if not even a word would."""
+    """The text, cut behind a word to what fits and marked so; nothing if not even one word would."""
     room = int(width / _CHARACTER_WIDTH)
     if len(text) <= room:
         return text
-    return text[: room - 1].rstrip(" ,.") + "…" if room >= 6 else ""
+    cut = text[: max(room, 1)]
+    whole_words = cut.rpartition(" ")[0].rstrip(" ,.")
+    return f"{whole_words}…" if whole_words else ""

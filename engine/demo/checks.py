@@ -35,12 +35,13 @@ def check_call(account: Account, figures: Figures) -> tuple[Check, ...]:
         _script_kept(account, figures),
         _tool(account),
         _barge_in(figures),
-        _heard_whole(figures, index=-1, claim="The goodbye was heard to its end"),
+        _heard_whole(figures, index=len(AGENT_LINES) - 1, claim="The goodbye was heard to its end"),
         Check(
             claim="Twilio saw no violation of its protocol",
             passed=not record.violations and not record.errors,
             found=_listed(
-                [f"{one.code}: {one.reason}" for one in record.violations] + [str(e.code) for e in record.errors]
+                [f"{one.code}: {one.reason}" for one in record.violations]
+                + [f"{one.code}: {one.message}" for one in record.errors]
             ),
         ),
         Check(
@@ -58,8 +59,8 @@ def check_call(account: Account, figures: Figures) -> tuple[Check, ...]:
 
 
 def _heard_whole(figures: Figures, *, index: int, claim: str) -> Check:
-    if not figures.hearings:
-        return Check(claim=claim, passed=False, found="nothing was heard")
+    if index >= len(figures.hearings):
+        return Check(claim=claim, passed=False, found="it was not heard")
     hearing = figures.hearings[index]
     missing_ms = hearing.reply.audio_ms - hearing.heard_ms
     found = f"{hearing.heard_ms / 1000:.2f} of {hearing.reply.audio_ms / 1000:.2f} s"

@@ -53,7 +53,7 @@ def figure_rows(figures: Figures) -> tuple[Row, ...]:
         Row(
             name="Lead",
             value=_typical_and_worst(figures.depth),
-            meaning=f"audio waiting at Twilio as each frame arrives; the engine aims at {figures.lead_ms:.0f} ms",
+            meaning=f"audio waiting at Twilio once a frame has come; the engine aims at {figures.lead_ms:.0f} ms before it",
         ),
         Row(
             name="Underruns",

@@ -63,6 +63,13 @@ def test_a_tool_without_an_answer_fails(account: Account) -> None:
     assert any("tool" in claim for claim in _failed(replace(account, provider=provider)))
 
 
+def test_a_call_that_breaks_off_after_the_greeting_has_no_goodbye(account: Account) -> None:
+    provider = replace(account.provider, replies=account.provider.replies[:1])
+    failed = _failed(replace(account, provider=provider))
+    assert "The goodbye was heard to its end" in failed
+    assert "The greeting was heard to its end" not in failed
+
+
 def test_a_violation_fails() -> None:
     account = stage_call()
     account.record.violations.append(Violation(at_s=1001.0, code=31951, reason="an extra field"))

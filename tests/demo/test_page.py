@@ -147,7 +147,7 @@ def test_the_axis_holds_every_time_inside_the_plot() -> None:
 
 def test_labels_are_cut_to_their_space() -> None:
     assert fit_label("short", 100) == "short"
-    assert fit_label("a sentence of some length", 100) == "a sentence of…"
+    assert fit_label("a sentence, of some length", 100) == "a sentence…"
     assert fit_label("a sentence of some length", 20) == ""
 
 
