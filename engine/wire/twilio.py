@@ -17,6 +17,8 @@ from typing import Any, Final, TypeAlias
 from engine.errors import LocalProtocolError, RemoteProtocolError
 
 UNSUPPORTED_DATA: Final = 1003  # RFC 6455 7.4.1
+# Twilio numbers messages and milliseconds of at most a day's call; a float holds every integer up to here
+NUMBER_LIMIT: Final = 2**53
 # the only format Twilio documents (protocols.md A.1, last rows)
 MEDIA_FORMAT: Final[Mapping[str, object]] = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
 
@@ -121,34 +123,43 @@ class TwilioStream:
             raise RemoteProtocolError(f"malformed message: {type(error).__name__}: {error}") from error
 
     def _receive_media(self, message: dict[str, Any]) -> MediaReceived:
+        self._check_in_stream("media", message)
         media = message["media"]
-        if message["streamSid"] != self.stream_sid or self._stopped:
-            raise RemoteProtocolError("media outside its stream")
         payload = media["payload"]
         ulaw = binascii.a2b_base64(payload, strict_mode=True)
-        timestamp_ms = int(media["timestamp"])
-        if media.get("track", "inbound") != "inbound" or not ulaw or timestamp_ms < 0:
-            raise RemoteProtocolError("media of another track, empty, or before its time")
+        timestamp_ms = _number(media["timestamp"])
+        if media.get("track", "inbound") != "inbound" or not ulaw:
+            raise RemoteProtocolError("media of another track, or empty")
         self._count(message)
         return MediaReceived(timestamp_ms, payload, ulaw)
 
     def _receive_other(self, event: object, message: dict[str, Any]) -> Event:
         if event == "connected":
+            if self.stream_sid:
+                raise RemoteProtocolError("connected after start")
             return Connected(str(message.get("protocol", "")), str(message.get("version", "")))
         if event == "start":
             return self._receive_start(message)
         if event in ("dtmf", "mark", "stop"):
-            if not self.stream_sid or message["streamSid"] != self.stream_sid:
-                raise RemoteProtocolError(f"{event} outside its stream")
-            self._count(message)
-        if event == "dtmf":
-            return DtmfReceived(_digit(message["dtmf"]["digit"]))
-        if event == "mark":
-            return MarkReturned(_string(message["mark"]["name"]))
-        if event == "stop":
-            self._stopped = True
-            return StreamStopped()
+            return self._receive_in_stream(event, message)
         return Unrecognised(_string(event)[:40])
+
+    def _receive_in_stream(self, event: object, message: dict[str, Any]) -> Event:
+        self._check_in_stream(event, message)
+        received: Event
+        if event == "dtmf":
+            received = DtmfReceived(_digit(message["dtmf"]["digit"]))
+        elif event == "mark":
+            received = MarkReturned(_string(message["mark"]["name"]))
+        else:
+            received = StreamStopped()
+        self._count(message)
+        self._stopped = event == "stop"
+        return received
+
+    def _check_in_stream(self, event: object, message: dict[str, Any]) -> None:
+        if not self.stream_sid or self._stopped or message["streamSid"] != self.stream_sid:
+            raise RemoteProtocolError(f"{event} outside its stream")
 
     def _receive_start(self, message: dict[str, Any]) -> StreamStarted:
         if self.stream_sid:
@@ -161,14 +172,14 @@ class TwilioStream:
             raise RemoteProtocolError("start without a streamSid, or with two")
         parameters = {_string(name): str(value) for name, value in (start.get("customParameters") or {}).items()}
         started = StreamStarted(sid, _string(start["callSid"]), _string(start["accountSid"]), parameters)
+        self._count(message)
         self.stream_sid = sid
         self._media_head = b'{"event":"media","streamSid":%b,"media":{"payload":"' % _quoted(sid)
-        self._count(message)
         return started
 
     def _count(self, message: dict[str, Any]) -> None:
         """Follows the sequence number: it counts every message of the stream from 1, the start (protocols.md A.2)."""
-        number = int(message.get("sequenceNumber", self._next_sequence))
+        number = _number(message.get("sequenceNumber", self._next_sequence))
         if number > self._next_sequence:
             self.messages_missed += number - self._next_sequence
         self._next_sequence = max(self._next_sequence, number + 1)
@@ -211,6 +222,16 @@ def _string(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected a string, got {type(value).__name__}")
     return value
+
+
+def _number(value: object) -> int:
+    """Reads a count or a time; a string of digits, as documented, or a JSON number (protocols.md A.2)."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise TypeError(f"expected a number, got {type(value).__name__}")
+    number = int(value)
+    if not 0 <= number <= NUMBER_LIMIT:
+        raise ValueError("a number out of range")
+    return number
 
 
 def _digit(value: object) -> str:
