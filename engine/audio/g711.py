@@ -5,7 +5,7 @@ Owns the conversion of whole blocks, exact to the ITU's reference software for e
 output, blocks may be cut anywhere, and any thread may call.
 
 `pcm` is int16 little-endian, mono, at whatever rate the codes have (8000 Hz on telephones): `bytes`, a `bytearray`, a contiguous
-`memoryview`, or a contiguous numpy array of int16. A 20 ms frame of 160 samples costs about half a microsecond.
+`memoryview`, or a contiguous numpy array of int16. A 20 ms frame of 160 samples takes less than a microsecond.
 """
 
 from __future__ import annotations
