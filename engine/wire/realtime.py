@@ -186,6 +186,10 @@ FATAL_CODES: Final = frozenset(
 SESSION_OVER_CODES: Final = frozenset({"session_expired"})
 
 
+# A session lasts an hour; a float holds every integer up to here.
+NUMBER_LIMIT: Final = 2**53
+
+
 def severity(error: ErrorReported) -> Severity:
     """Sorts an error.
 
@@ -213,8 +217,9 @@ def parse_event(text: str) -> Event:
     """
     try:
         message = json.loads(text)
-        parser = _PARSERS.get(message["type"])
-        return parser(message) if parser is not None else Other(str(message["type"]))
+        kind = _text(message, "type")
+        parser = _PARSERS.get(kind)
+        return parser(message) if parser is not None else Other(kind)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         raise RemoteProtocolError(f"malformed event: {type(error).__name__}: {error}") from error
 
@@ -226,11 +231,28 @@ def _text(message: Mapping[str, Any], field: str) -> str:
     return value
 
 
+def _number(message: Mapping[str, Any], field: str, default: int | None = None) -> int:
+    value = message[field] if default is None else message.get(field, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{field} is not a number")
+    number = int(value)
+    if not 0 <= number <= NUMBER_LIMIT:
+        raise ValueError(f"{field} is out of range")
+    return number
+
+
+def _object(message: Mapping[str, Any], field: str) -> dict[str, Any]:
+    value = message[field]
+    if not isinstance(value, dict):
+        raise TypeError(f"{field} is not an object")
+    return value
+
+
 def _audio_delta(message: dict[str, Any]) -> AudioDelta:
     return AudioDelta(
         _text(message, "response_id"),
         _text(message, "item_id"),
-        int(message.get("content_index", 0)),
+        _number(message, "content_index", 0),
         binascii.a2b_base64(message["delta"], strict_mode=True),
     )
 
@@ -277,14 +299,14 @@ _PARSERS: Final[Mapping[str, Callable[[dict[str, Any]], Event]]] = {
     "response.output_item.done": _output_item_done,
     "response.created": lambda m: ResponseCreated(_text(m["response"], "id")),
     "response.done": _response_done,
-    "input_audio_buffer.speech_started": lambda m: SpeechStarted(int(m["audio_start_ms"]), _text(m, "item_id")),
-    "input_audio_buffer.speech_stopped": lambda m: SpeechStopped(int(m["audio_end_ms"]), _text(m, "item_id")),
-    "conversation.item.truncated": lambda m: ItemTruncated(_text(m, "item_id"), int(m["audio_end_ms"])),
+    "input_audio_buffer.speech_started": lambda m: SpeechStarted(_number(m, "audio_start_ms"), _text(m, "item_id")),
+    "input_audio_buffer.speech_stopped": lambda m: SpeechStopped(_number(m, "audio_end_ms"), _text(m, "item_id")),
+    "conversation.item.truncated": lambda m: ItemTruncated(_text(m, "item_id"), _number(m, "audio_end_ms")),
     "conversation.item.input_audio_transcription.completed": lambda m: CallerTranscribed(
         _text(m, "item_id"), _text(m, "transcript")
     ),
-    "session.created": lambda m: SessionCreated(str(m["session"].get("id", ""))),
-    "session.updated": lambda m: SessionUpdated(dict(m["session"])),
+    "session.created": lambda m: SessionCreated(str(_object(m, "session").get("id", ""))),
+    "session.updated": lambda m: SessionUpdated(_object(m, "session")),
     "error": _error,
 }
 
@@ -405,4 +427,5 @@ def assistant_message(text: str) -> bytes:
 
 
 def _event(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+    # Half a surrogate pair, which JSON can smuggle in (a tool's arguments), has no UTF-8; it becomes a question mark.
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
