@@ -60,7 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     print(report(figure_rows(figures), checks))
     print(f"\nListen and look: {arguments.output / 'call.html'}   {arguments.output / 'call.wav'}")
-    return 0 if all(check.passed for check in checks) else 1
+    if all(check.passed for check in checks):
+        return 0
+    print(f"What the service says: {arguments.output / 'engine.log'}")
+    return 1
 
 
 def report(rows: Sequence[Row], checks: Sequence[Check]) -> str:
