@@ -20,7 +20,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, InvalidURI
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import CLOSED, CONNECTING, OPEN
+from websockets.protocol import CLOSED, CLOSING, CONNECTING, OPEN
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
@@ -90,6 +90,8 @@ class WebSocket:
         # the pieces of a fragmented message so far, and its opcode
         self._fragments: list[bytes] = []
         self._fragmented: Opcode | None = None
+        # whether the peer broke a rule that the library leaves to us
+        self._violated = False
         # Closed is reported once
         self._closed_reported = False
 
@@ -100,8 +102,8 @@ class WebSocket:
 
     @property
     def close_expected(self) -> bool:
-        """Whether the TCP connection should end soon, because a close frame was sent or received."""
-        return self._protocol.close_expected()
+        """Whether a close frame was sent that the peer has not answered yet, by its own or by ending the connection."""
+        return self._protocol.state is CLOSING and self._protocol.close_rcvd is None
 
     def receive(self, data: bytes) -> list[Message]:
         """Takes what the network delivered.
@@ -126,11 +128,21 @@ class WebSocket:
         """Returns the messages that are complete; for those that came together with a handshake."""
         messages: list[Message] = []
         for event in self._protocol.events_received():
-            if isinstance(event, Frame):
+            if isinstance(event, Frame) and not self._violated:
                 self._receive_frame(event, messages)
-        if not self._closed_reported and self._protocol.state is not OPEN:
+        if not self._closed_reported and self._nothing_follows():
             self._report_closed(messages)
         return messages
+
+    def _nothing_follows(self) -> bool:
+        # Our own close frame is not the end: until the peer's arrives, so may its messages (RFC 6455 1.4).
+        protocol = self._protocol
+        return (
+            protocol.state is CLOSED
+            or protocol.close_rcvd is not None
+            or protocol.parser_exc is not None
+            or self._violated
+        )
 
     def _receive_frame(self, frame: Frame, messages: list[Message]) -> None:
         opcode = frame.opcode
@@ -156,6 +168,7 @@ class WebSocket:
             messages.append(Text(data.decode()))
         except UnicodeDecodeError:
             # RFC 6455 8.1: text that is not UTF-8 fails the connection
+            self._violated = True
             self._protocol.fail(INVALID_TEXT, "text is not UTF-8")
 
     def _report_closed(self, messages: list[Message]) -> None:
@@ -163,9 +176,9 @@ class WebSocket:
         self._closed_reported = True
         if protocol.close_rcvd is not None:
             by_peer = bool(protocol.close_rcvd_then_sent) or protocol.close_sent is None
-            messages.append(Closed(protocol.close_rcvd.code, protocol.close_rcvd.reason, by_peer))
+            messages.append(Closed(int(protocol.close_rcvd.code), protocol.close_rcvd.reason, by_peer))
         elif protocol.close_sent is not None:
-            messages.append(Closed(protocol.close_sent.code, protocol.close_sent.reason, by_peer=False))
+            messages.append(Closed(int(protocol.close_sent.code), protocol.close_sent.reason, by_peer=False))
         else:
             messages.append(Closed(1006, "connection lost", by_peer=True))
 
@@ -210,6 +223,10 @@ class ServerHandshake:
     def __init__(self, message_limit_bytes: int = CARRIER_MESSAGE_LIMIT_BYTES) -> None:
         self._protocol = ServerProtocol(max_size=message_limit_bytes, logger=_log)
         self._request: Request | None = None
+        # the last bytes received, among which the end of the request may begin
+        self._tail = b""
+        # what came right behind the request
+        self._behind = b""
 
     def receive(self, data: bytes) -> Mapping[str, str] | None:
         """Takes bytes of the request.
@@ -221,7 +238,7 @@ class ServerHandshake:
             RemoteProtocolError: It is not an HTTP request, or the peer left before it was complete.
         """
         if data:
-            self._protocol.receive_data(data)
+            self._protocol.receive_data(self._hold_back(data))
         else:
             self._protocol.receive_eof()
         for event in self._protocol.events_received():
@@ -231,6 +248,15 @@ class ServerHandshake:
         if self._protocol.handshake_exc is not None or not data:
             raise RemoteProtocolError(f"not a WebSocket handshake: {self._protocol.handshake_exc or 'peer left'}")
         return None
+
+    def _hold_back(self, data: bytes) -> bytes:
+        """Returns what belongs to the request; the library would take the rest for frames, and answer them, too early."""
+        seen = self._tail + data
+        end = seen.find(b"\r\n\r\n")
+        n_request = len(data) if end < 0 else end + 4 - len(self._tail)
+        self._tail = seen[-3:]
+        self._behind = data[n_request:]
+        return data[:n_request]
 
     def accept(self) -> tuple[bytes, WebSocket, list[Message]]:
         """Answers the request with 101.
@@ -247,7 +273,8 @@ class ServerHandshake:
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             raise RemoteProtocolError(f"WebSocket handshake refused: {self._protocol.handshake_exc}")
         response_bytes = b"".join(self._protocol.data_to_send())
-        self._protocol.receive_data(b"")  # the library looks at what it holds only when it is given something
+        if self._behind:
+            self._protocol.receive_data(self._behind)
         websocket = WebSocket(self._protocol)
         return response_bytes, websocket, websocket.take_messages()
 
@@ -281,7 +308,7 @@ class ClientHandshake:
     ) -> None:
         try:
             self.uri = parse_uri(url)
-        except InvalidURI as error:
+        except (InvalidURI, ValueError) as error:
             raise LocalProtocolError(f"not a WebSocket URL: {error}") from error
         self._protocol = ClientProtocol(self.uri, max_size=message_limit_bytes, logger=_log)
         self._headers = tuple(headers)
