@@ -111,7 +111,7 @@ class Mover:
 
     def detach(self, fd: int) -> None:
         """Ends it; call it before the socket is closed. Does nothing if the socket is not attached."""
-        if self._moved.pop(fd, None) is None:
+        if self._moved.pop(fd, None) is None or self._epoll.closed:  # a call may end after the mover
             return
         self._epoll.unregister(fd)
         if self._on_grid and len(self._moved) < ARRIVALS_BELOW:
