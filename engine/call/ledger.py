@@ -20,6 +20,9 @@ from engine.call.pacer import BYTES_PER_MS
 _BYTES_PER_S: Final = BYTES_PER_MS * 1000
 # Enough to follow a lag within a sentence; each mark costs two messages of 100 bytes.
 MARK_INTERVAL_BYTES: Final = 500 * BYTES_PER_MS
+# Marks that tell the lag: enough that one or two which jitter or a stall of ours delayed do not count, few enough to
+# notice within two seconds that the network's stall made Twilio's playout pause.
+LAG_MARKS: Final = 4
 # A mark this late shows that Twilio's playout stands still; less is the network's jitter.
 OVERDUE_S: Final = 0.25
 # Marks that may wait for their return. Twilio holds at most LEAD_MS of audio, so only a dead peer reaches this.
@@ -91,12 +94,11 @@ class PlaybackLedger:
         self._epoch = 0
         # the end of the line: all bytes ever sent, fillers included
         self._sent = 0
-        # the lowest offset the caller must have heard: the last mark returned in this epoch
+        # the lowest offset the caller must have heard: the last mark returned in this epoch, or the spurts that are over
         self._floor = 0
         self._marked = 0
-        # how far Twilio's playout lags behind the model, round trip included; of this spurt, and the least ever seen
-        self._spurt_lag_s: float | None = None
-        self._least_lag_s: float | None = None
+        # how far Twilio's playout lagged behind the model, round trip included, by the last marks
+        self._lags_s: deque[float] = deque(maxlen=LAG_MARKS)
         # the shortest round trip seen, by pings
         self._round_trip_s = 0.0
         self._round_trip_known = False
@@ -126,7 +128,6 @@ class PlaybackLedger:
         """
         if starts_spurt or not self._spurts:
             self._spurts.append(_Spurt(self._sent, plays_at))
-            self._spurt_lag_s = None
         for item in self._items:
             if not audio_bytes:
                 break
@@ -178,18 +179,11 @@ class PlaybackLedger:
         while self._marks:
             mark = self._marks.popleft()
             self.counts.marks_played += 1
-            self._floor = mark.offset
+            self._floor = max(self._floor, mark.offset)
             if mark.name == name:
-                self._measure_lag(mark, now)
+                self._lags_s.append(now - mark.plays_at)
                 break
         self._settle(now)
-
-    def _measure_lag(self, mark: _Mark, now: float) -> None:
-        """The least of many is closest to the truth: jitter and late wake-ups only ever add."""
-        lag_s = now - mark.plays_at
-        if self._spurts and mark.offset > self._spurts[-1].offset:
-            self._spurt_lag_s = lag_s if self._spurt_lag_s is None else min(lag_s, self._spurt_lag_s)
-        self._least_lag_s = lag_s if self._least_lag_s is None else min(lag_s, self._least_lag_s)
 
     def round_trip(self, seconds: float) -> None:
         """Tells the round-trip time of a ping to Twilio; the shortest one counts."""
@@ -200,10 +194,12 @@ class PlaybackLedger:
         """How long after the model's time Twilio plays, as seen by an order that takes the same way as the audio.
 
         A mark's return shows the way there, the playout's own delay, and the way back. A clear sent now takes the way
-        there too, so what it will cut off is told by the playout's own delay alone.
+        there too, so what it will cut off is told by the playout's own delay alone. The least of several is closest to
+        the truth: jitter and late wake-ups only ever add.
         """
-        seen = self._spurt_lag_s if self._spurt_lag_s is not None else self._least_lag_s
-        return max(0.0, seen - self._round_trip_s) if seen is not None and self._round_trip_known else 0.0
+        if not self._lags_s or not self._round_trip_known:
+            return 0.0
+        return max(0.0, min(self._lags_s) - self._round_trip_s)
 
     def heard_offset(self, now: float) -> int:
         """How far on the line of sent bytes the caller has heard, if playout were cut off by an order sent now."""
@@ -211,7 +207,7 @@ class PlaybackLedger:
         offset = self._floor
         for index, spurt in enumerate(self._spurts):
             end = self._spurts[index + 1].offset if index + 1 < len(self._spurts) else self._sent
-            played = spurt.offset + int((now - lag_s - spurt.plays_at) * _BYTES_PER_S)
+            played = spurt.offset + round((now - lag_s - spurt.plays_at) * _BYTES_PER_S)
             if played > spurt.offset:
                 offset = max(offset, min(played, end))
         if self._marks and now - self._marks[0].plays_at > lag_s + self._round_trip_s + OVERDUE_S:
@@ -233,6 +229,8 @@ class PlaybackLedger:
             self._items.popleft()
         while len(self._spurts) > 1 and self._spurts[1].offset <= offset:
             self._spurts.popleft()
+            # with the spurt goes what told that it was heard
+            self._floor = max(self._floor, self._spurts[0].offset)
 
     def is_playing(self, now: float) -> bool:
         """Whether the caller has yet to hear something that was queued or sent."""
@@ -267,4 +265,3 @@ class PlaybackLedger:
         self._marks.clear()
         self._epoch += 1
         self._floor = self._marked = self._sent
-        self._spurt_lag_s = None
