@@ -13,6 +13,7 @@ import logging
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import Final
 
 from engine.errors import ConfigurationError
 from engine.settings import Settings, describe_settings, load_settings, settings_warnings
@@ -22,8 +23,8 @@ CONFIGURATION_STATUS = 2
 INTERRUPTED_STATUS = 130
 
 # Where the commands live that bring their own arguments: `add_arguments(parser)` and `run(arguments) -> int`.
-_MODULES = {"demo": "engine.demo.command", "simulate": "engine.simulator.command"}
-_MEANINGS = {
+_MODULES: Final = {"demo": "engine.demo.command", "simulate": "engine.simulator.command"}
+_MEANINGS: Final = {
     "demo": "hold a whole conversation offline and show what was heard",
     "serve": "answer calls",
     "simulate": "place simulated Twilio calls at a service",

@@ -101,11 +101,16 @@ class Call:
                 nursery.start_soon(self._run_provider)
                 await self._ended.wait()
                 nursery.cancel_scope.cancel()
+        except BaseException as error:
+            if isinstance(error, trio.Cancelled):
+                self.end("the service ended", 1001)
+            else:
+                self.end("internal error", 1011)
+            raise
         finally:
             self._nursery = None
             self._alarm.cancel()
             self._keys_alarm.cancel()
-            self.end_reason = self.end_reason or "the service ended"
             await self._link.aclose(self._close_code, self.end_reason)
         if self._error is not None:
             raise self._error

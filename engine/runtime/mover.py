@@ -68,7 +68,7 @@ class Alarm:
         self.due_at = None
         try:
             self._ring(now)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - handed to the call's root; the other calls go on
             self._crash(error)
 
 
@@ -183,6 +183,6 @@ class Mover:
                 continue  # detached by a callback of this very pass
             try:
                 who.pump()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - handed to the call's root; the other calls go on
                 self.detach(fd)
                 who.crash(error)

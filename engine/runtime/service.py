@@ -93,7 +93,7 @@ class Service:
         # The root of a call: whatever fails in it is recorded, and the other calls go on.
         try:
             await call.run()
-        except Exception:
+        except Exception:  # noqa: BLE001 - the root of a call
             self.calls_crashed += 1
             _log.exception("%s: the call failed", call.call_sid or "call")
         finally:

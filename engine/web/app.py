@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 from urllib.parse import parse_qsl
 
 import trio
@@ -44,7 +45,7 @@ SMS_TIMEOUT_S = 10.0
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 # What the model side may know of the call, as `start.customParameters`, and the webhook's name for it.
-_CALL_PARAMETERS = {"from": "From", "to": "To", "caller_name": "CallerName", "forwarded_from": "ForwardedFrom"}
+_CALL_PARAMETERS: Final = {"from": "From", "to": "To", "caller_name": "CallerName", "forwarded_from": "ForwardedFrom"}
 
 Form = MultiDict[str, str]
 Webhook = Callable[[Form], Awaitable[Response]]

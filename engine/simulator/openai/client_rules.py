@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any
+from typing import Any, Final
 
 from engine.simulator.openai.fields import (
     Check,
@@ -39,7 +39,7 @@ from engine.simulator.openai.session_rules import (
 )
 
 _ITEM_ID = text(longest=32, shortest=1)
-_ITEM: dict[str, Check] = {
+_ITEM: Final[dict[str, Check]] = {
     "id": _ITEM_ID,
     "object": one_of("realtime.item"),
     "type": anything,
@@ -50,7 +50,7 @@ _INPUT_AUDIO = record({"type": anything, "audio": text(), "transcript": nullable
 _INPUT_IMAGE = record(
     {"type": anything, "image_url": text(), "detail": one_of("auto", "low", "high")}, required=("image_url",)
 )
-_CONTENT: dict[str, dict[str, Check]] = {
+_CONTENT: Final[dict[str, dict[str, Check]]] = {
     "user": {"input_text": _INPUT_TEXT, "input_audio": _INPUT_AUDIO, "input_image": _INPUT_IMAGE},
     "system": {"input_text": _INPUT_TEXT},
     # The conversation cannot be given assistant audio (protocols.md B.4): output_audio is missing on purpose.
@@ -71,7 +71,7 @@ _FUNCTION_CALL = record(
     required=("name", "arguments"),
 )
 _FUNCTION_OUTPUT = record({**_ITEM, "call_id": text(shortest=1), "output": text()}, required=("call_id", "output"))
-_ITEMS: dict[str, Check] = {
+_ITEMS: Final[dict[str, Check]] = {
     "message": _check_message,
     "function_call": _FUNCTION_CALL,
     "function_call_output": _FUNCTION_OUTPUT,
@@ -111,7 +111,7 @@ def _event(fields: dict[str, Check], *optional: str) -> Check:
     return record({"type": anything, "event_id": text(longest=512), **fields}, required=required)
 
 
-EVENTS: dict[str, Check] = {
+EVENTS: Final[dict[str, Check]] = {
     "session.update": _event({"session": free_object}),
     "input_audio_buffer.append": _event({"audio": text()}),
     "input_audio_buffer.commit": _event({}),

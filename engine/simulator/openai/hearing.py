@@ -6,7 +6,7 @@ session. Refuses half samples and commits of less than 100 ms (protocols.md B.3)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from engine.simulator.openai.detector import Detection, DetectorSettings, SpeechDetector
 from engine.simulator.openai.fields import EventRefused
@@ -16,7 +16,7 @@ LEAST_COMMIT_MS = 100
 
 # What semantic detection waits for silence: a quarter of the greatest wait of each eagerness (8, 4 and 2 s, protocols.md B.2).
 # Meaning is beyond a simulator; a sentence is taken to sound finished.
-_SEMANTIC_SILENCE_MS = {"low": 2000, "medium": 1000, "auto": 1000, "high": 500}
+_SEMANTIC_SILENCE_MS: Final = {"low": 2000, "medium": 1000, "auto": 1000, "high": 500}
 
 
 class Hearing:

@@ -12,7 +12,7 @@ import random
 import string
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from engine.simulator.openai.config import PeerConfig
 from engine.simulator.openai.fields import EventRefused
@@ -21,7 +21,7 @@ from engine.simulator.openai.log import LoggedEvent, SentDelta, SentError, Sessi
 
 _ALPHABET = string.ascii_letters + string.digits
 _DELTA = "response.output_audio.delta"
-BETA_NAMES = {
+BETA_NAMES: Final = {
     _DELTA: "response.audio.delta",
     "response.output_audio_transcript.delta": "response.audio_transcript.delta",
     "response.output_text.delta": "response.text.delta",

@@ -8,7 +8,7 @@ and reasoning settings on models without it. A refused update changes nothing.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Final
 
 from engine.simulator.openai.fields import (
     Check,
@@ -97,7 +97,7 @@ def _check_tracing(value: Any, path: str) -> None:
         one_of("auto")(value, path)
 
 
-_TURN = {"type": anything, "create_response": boolean, "interrupt_response": boolean}
+_TURN: Final = {"type": anything, "create_response": boolean, "interrupt_response": boolean}
 TURN_DETECTION = tagged(
     "type",
     {
@@ -149,7 +149,7 @@ _AUDIO = record(
         "output": record({"format": check_format, "voice": check_voice, "speed": number(least=0.25, most=1.5)}),
     }
 )
-_FIELDS: dict[str, Check] = {
+_FIELDS: Final[dict[str, Check]] = {
     "type": anything,
     "output_modalities": check_modalities,
     "model": text(),
@@ -166,7 +166,7 @@ _FIELDS: dict[str, Check] = {
     "prompt": nullable(PROMPT),
 }
 _SESSION = record(_FIELDS, required=("type",))
-_TURN_DEFAULTS: dict[str, dict[str, Any]] = {
+_TURN_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "server_vad": {
         "threshold": 0.5,
         "prefix_padding_ms": 300,

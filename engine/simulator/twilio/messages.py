@@ -13,7 +13,7 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from engine.simulator.record import Violation
 
@@ -24,12 +24,12 @@ WRONG_MESSAGE = 31951
 FIRST_TIMESTAMP_MS = 5
 FRAME_MS = 20
 
-_FIELDS = {
+_FIELDS: Final = {
     "media": frozenset({"event", "streamSid", "media"}),
     "mark": frozenset({"event", "streamSid", "mark"}),
     "clear": frozenset({"event", "streamSid"}),
 }
-_INNER_FIELD = {"media": "payload", "mark": "name"}
+_INNER_FIELD: Final = {"media": "payload", "mark": "name"}
 
 
 @dataclass(frozen=True, slots=True)
