@@ -55,9 +55,14 @@ class Link:
         # (bytes, whether they are audio that may be dropped)
         self._backlog: deque[tuple[bytes, bool]] = deque()
         self._backlog_bytes = 0
+        # of them, those that may be dropped
+        self._audio_bytes = 0
         self._backlogged = trio.Event()
         self._ended = trio.Event()
         self._crash: Exception | None = None
+        # whether the connection is broken, so that a goodbye would reach nobody
+        self._lost = False
+        self._goodbye_said = False
         self._mover: Mover | None = None
         self._pinged_at: float | None = None
         # how the connection ended; None while it is open
@@ -98,7 +103,7 @@ class Link:
             try:
                 sent = self._transport.send_nowait(data)
             except OSError as error:
-                self._end(Closed(1006, f"{self.name}: {error.strerror or error}", by_peer=True))
+                self._lose(f": {error.strerror or error}")
                 return
             if sent == len(data):
                 return
@@ -109,21 +114,25 @@ class Link:
     def _queue(self, data: bytes, *, audio: bool) -> None:
         self._backlog.append((data, audio))
         self._backlog_bytes += len(data)
+        self._audio_bytes += len(data) if audio else 0
         self._backlogged.set()
-        if audio and self._backlog_bytes > AUDIO_BACKLOG_BYTES:
-            self._drop_oldest_audio()
-        elif self._backlog_bytes > BACKLOG_LIMIT_BYTES:
-            self._end(Closed(1006, f"{self.name} does not take what it is sent", by_peer=True))
+        while self._audio_bytes > AUDIO_BACKLOG_BYTES and self._drop_oldest_audio():
+            pass
+        if self._backlog_bytes > BACKLOG_LIMIT_BYTES:
+            self._lose(" does not take what it is sent")
 
-    def _drop_oldest_audio(self) -> None:
+    def _drop_oldest_audio(self) -> bool:
+        """Returns whether there was some that could be dropped."""
         # never the first entry: a part of it may have gone, and TLS wants to see the very same bytes again
         for index in range(1, len(self._backlog)):
             data, audio = self._backlog[index]
             if audio:
                 del self._backlog[index]
                 self._backlog_bytes -= len(data)
+                self._audio_bytes -= len(data)
                 self.dropped_messages += 1
-                return
+                return True
+        return False
 
     async def run_writer(self) -> None:
         """Sends the backlog whenever there is one, until cancelled or the connection ends."""
@@ -136,17 +145,18 @@ class Link:
                 self.on_drained()
 
     async def _send_head(self) -> None:
-        data, _ = self._backlog[0]
+        data, audio = self._backlog[0]
         try:
             with trio.fail_after(STALL_LIMIT_S):
                 sent = await self._transport.send_some(data)
         except trio.TooSlowError:
-            self._end(Closed(1006, f"{self.name} took nothing for {STALL_LIMIT_S:g} s", by_peer=True))
+            self._lose(f" took nothing for {STALL_LIMIT_S:g} s")
             return
         except OSError as error:
-            self._end(Closed(1006, f"{self.name}: {error.strerror or error}", by_peer=True))
+            self._lose(f": {error.strerror or error}")
             return
         self._backlog_bytes -= sent
+        self._audio_bytes -= len(data) if audio else 0  # what has begun must go on
         if sent == len(data):
             self._backlog.popleft()
         else:
@@ -167,6 +177,7 @@ class Link:
         try:
             early, self.early = self.early, []
             self.dispatch(early)
+            self._send_answers()
             self.pump()  # what came behind the handshake may be all that comes
             if mover is not None and fd is not None and self.closed is None:
                 self._mover = mover
@@ -184,26 +195,31 @@ class Link:
         try:
             await self._transport.wait_readable()
         except OSError as error:
-            self._end(Closed(1006, f"{self.name}: {error.strerror or error}", by_peer=True))
+            self._lose(f": {error.strerror or error}")
 
     def pump(self) -> None:
         """Takes what has arrived, and hands it on."""
         try:
             data = self._transport.receive_nowait()
         except OSError as error:
-            self._end(Closed(1006, f"{self.name}: {error.strerror or error}", by_peer=True))
+            self._lose(f": {error.strerror or error}")
             return
         if data is None:
             return
         self.heard_at = self._now()
         self.dispatch(self._websocket.receive(data))
-        answer = self._websocket.take_outgoing()
-        if answer:
-            self._send_bytes(answer, audio=False)
+        self._send_answers()
+
+    def _send_answers(self) -> None:
+        answers = self._websocket.take_outgoing()
+        if answers:
+            self._send_bytes(answers, audio=False)
 
     def dispatch(self, messages: list[Message]) -> None:
-        """Hands on messages, in order."""
+        """Hands on messages, in order, until the link has ended."""
         for message in messages:
+            if self.closed is not None:
+                return
             if type(message) is Text:
                 self.on_text(message.data)
             elif type(message) is PongReceived:
@@ -225,6 +241,11 @@ class Link:
             self._ended.set()
             self._backlogged.set()
 
+    def _lose(self, how: str) -> None:
+        """Ends the link because the connection is broken."""
+        self._lost = True
+        self._end(Closed(1006, f"{self.name}{how}", by_peer=True))
+
     def _detach(self) -> None:
         fd = self._transport.fd
         if self._mover is not None and fd is not None:
@@ -241,7 +262,7 @@ class Link:
                 self._send_bytes(self._websocket.ping(b"%.6f" % pinged_at), audio=False)
             await trio.sleep(PING_INTERVAL_S)
             if self.heard_at < pinged_at:
-                self._end(Closed(1006, f"{self.name} answers nothing", by_peer=True))
+                self._lose(" answers nothing")
 
     def _pong_received(self, pong: PongReceived) -> None:
         if self._pinged_at is not None and pong.data == b"%.6f" % self._pinged_at:
@@ -263,8 +284,11 @@ class Link:
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Says goodbye if the connection is open, waits briefly for the answer, and closes; completes when cancelled.
 
-        Nothing that arrives meanwhile is handed on. A second call does nothing.
+        Nothing that arrives meanwhile is handed on. A second call does nothing. The link's own tasks must have ended.
         """
+        if self._goodbye_said:
+            return
+        self._goodbye_said = True
         self._detach()
         self.on_text, self.on_binary, self.on_drained = _ignore_text, _ignore_binary, _ignore_binary
         try:
@@ -276,15 +300,12 @@ class Link:
 
     async def _say_goodbye(self, code: int, reason: str) -> None:
         self._websocket.close(code, reason)
-        farewell = self._websocket.take_outgoing()
-        if not farewell:
-            return
+        self._send_answers()
         try:
-            while self._backlog and self.closed is None:
+            while self._backlog and not self._lost:
                 await self._send_head()
-            while farewell and self.closed is None:
-                farewell = farewell[await self._transport.send_some(farewell) :]
-            while self._websocket.close_expected and self.closed is None:
+            # Closing a socket that has received more would destroy what it has sent; so take it until the peer is done.
+            while self._websocket.close_expected and not self._lost:
                 await self._transport.wait_readable()
                 self.pump()
         except OSError as error:
