@@ -43,13 +43,13 @@ class Service:
     """The calls of one process.
 
     Args:
-        settings: All of them; ``public_url`` is that of the port really bound.
+        settings: All of them; port and ``public_url`` are those really bound.
         mover: Moves the frames; its task is the caller's.
         make_provider: Makes the voice of each call.
     """
 
     def __init__(self, settings: Settings, mover: Mover, make_provider: MakeProvider) -> None:
-        self._settings = settings
+        self.settings = settings
         self._mover = mover
         self._make_provider = make_provider
         self._running: set[Call] = set()
@@ -66,7 +66,7 @@ class Service:
 
     def refuse_reason(self) -> str | None:
         """Why a call that comes now is refused; None admits it."""
-        limit = self._settings.max_calls
+        limit = self.settings.max_calls
         if self.draining:
             return "the service is ending"
         if limit is not None and len(self._running) >= limit:
@@ -88,7 +88,7 @@ class Service:
             await self._hold_call(link)
 
     async def _hold_call(self, link: Link) -> None:
-        call = Call(link, self._settings, self._mover, self._make_provider)
+        call = Call(link, self.settings, self._mover, self._make_provider)
         self._running.add(call)
         # The root of a call: whatever fails in it is recorded, and the other calls go on.
         try:
@@ -104,7 +104,7 @@ class Service:
                 self._idle.set()
 
     def _judge(self, headers: Mapping[str, str]) -> tuple[HTTPStatus, str] | None:
-        if not check_media_signature(self._settings, headers.items()):
+        if not check_media_signature(self.settings, headers.items()):
             return HTTPStatus.FORBIDDEN, "the signature is missing or wrong"
         reason = self.refuse_reason() if not self.draining else None  # its webhook was answered before the drain began
         if reason is not None:
