@@ -3,7 +3,8 @@
 Owns the session's life (created, configured, answering), what each item holds and how much of it was heard, the
 function calls, and the sorting of the service's errors. Does no I/O: events come in parsed, orders go out through the
 :class:`Host`. Always holds: no audio is appended before the session has our format; an item is truncated at most
-once, and never beyond what it holds; a function is run at most once; nothing waits for a tool.
+once, and never beyond what it holds; a function is run at most once; nothing waits for a tool; once the session is
+lost, events change nothing.
 """
 
 from __future__ import annotations
@@ -108,9 +109,13 @@ class RealtimeConversation:
         self._voice: Voice = make_voice(config.audio)
         self._turns = ResponseTurns()
         self._state = _State.OPENING
+        # instructions for the session's first response, until one has gone well
+        self._opening = ""
         # bytes of audio that each item holds, in the provider's format
         self._items: OrderedDict[str, int] = OrderedDict()
-        # the item whose audio came last, and whether it is complete
+        # items cut off: nothing more of them is played
+        self._truncated: OrderedDict[str, None] = OrderedDict()
+        # the item whose audio came last, empty once it is complete
         self._playing_item = ""
         self._early: deque[bytes] = deque()
         self._early_bytes = 0
@@ -148,9 +153,8 @@ class RealtimeConversation:
 
     def tool_finished(self, call_id: str, output: str, now: float) -> None:
         """Returns a function's output, JSON text, to the model."""
-        if self._state is _State.READY:
+        if self._state is _State.READY and self._turns.tool_finished(call_id):
             self._host.send_event(realtime.function_output(call_id, output))
-            self._turns.tool_finished()
             self.advance(now)
 
     # ------------------------------------------------------------------------------------------------- from the clock
@@ -162,16 +166,31 @@ class RealtimeConversation:
     def advance(self, now: float) -> None:
         """Asks for a response if one is wanted and nothing is in the way."""
         if self._state is _State.READY and self._turns.take_create(now):
-            self._create()
+            self._creates += 1
+            self._host.send_event(realtime.create_response(self._create_id(), self._opening or None))
 
-    def _create(self, instructions: str | None = None) -> None:
-        self._creates += 1
-        self._host.send_event(realtime.create_response(f"create-{self._creates}", instructions))
+    def _create_id(self) -> str:
+        return f"create-{self._creates}"
 
     # ---------------------------------------------------------------------------------------------- from the provider
 
     def receive(self, event: realtime.Event, now: float) -> None:
         """Takes one server event."""
+        match event:
+            case realtime.ErrorReported():
+                self._error(event, now)
+            case realtime.SessionCreated() if self._state is _State.OPENING:
+                self._state = _State.CONFIGURING
+                self._host.send_event(realtime.update_session(self._config))
+            case realtime.SessionUpdated() if self._state is _State.CONFIGURING:
+                self._ready(now)
+            case _ if self._state is _State.READY:
+                self._converse(event, now)
+            case _:
+                return
+        self.advance(now)
+
+    def _converse(self, event: realtime.Event, now: float) -> None:
         match event:
             case realtime.AudioDelta():
                 self._audio_delta(event)
@@ -191,26 +210,18 @@ class RealtimeConversation:
                 self._transcript.assistant_said(event.item_id, event.transcript)
             case realtime.CallerTranscribed():
                 self._transcript.caller_said(event.transcript)
-            case realtime.ErrorReported():
-                self._error(event, now)
-            case realtime.SessionCreated() if self._state is _State.OPENING:
-                self._state = _State.CONFIGURING
-                self._host.send_event(realtime.update_session(self._config))
-            case realtime.SessionUpdated() if self._state is _State.CONFIGURING:
-                self._ready()
             case _:
-                return
-        self.advance(now)
+                pass
 
-    def _ready(self) -> None:
+    def _ready(self, now: float) -> None:
         self._state = _State.READY
         self._host.session_ready()
         for message in self._transcript.replay():
             self._host.send_event(message)
-        if self._transcript.lines:
-            self._create(_RESUMED)
-        elif self._greeting:
-            self._create(self._greeting)
+        self._opening = _RESUMED if self._transcript.lines else self._greeting
+        if self._opening:
+            self._turns.ask()
+            self.advance(now)
         while self._early:
             ulaw = self._early.popleft()
             self.hear(binascii.b2a_base64(ulaw, newline=False).decode(), ulaw)
@@ -218,8 +229,8 @@ class RealtimeConversation:
 
     def _audio_delta(self, delta: realtime.AudioDelta) -> None:
         self.counts.deltas += 1
-        if not self._turns.wants(delta.response_id):
-            self.counts.unwanted_bytes += len(delta.audio)
+        if delta.item_id in self._truncated or not self._turns.wants(delta.response_id):
+            self._drop(delta)
             return
         if delta.item_id != self._playing_item:
             self._finish_item()
@@ -228,6 +239,15 @@ class RealtimeConversation:
         if len(self._items) > ITEM_MEMORY:
             self._items.popitem(last=False)
         self._host.play(delta.item_id, self._voice.hear(delta.item_id, delta.audio))
+
+    def _drop(self, delta: realtime.AudioDelta) -> None:
+        """Leaves late audio unplayed, and tells the service so unless it knows."""
+        self.counts.unwanted_bytes += len(delta.audio)
+        if delta.item_id not in self._truncated:
+            # of an item that was not cut off, all that came in time was heard
+            in_time_bytes = self._items.get(delta.item_id, 0)
+            self._items[delta.item_id] = in_time_bytes + len(delta.audio)
+            self._truncate(delta.item_id, self._voice.length_ms(in_time_bytes))
 
     def _audio_done(self, event: realtime.AudioDone) -> None:
         if event.item_id == self._playing_item:
@@ -253,8 +273,13 @@ class RealtimeConversation:
             self._truncate(item_id, heard_ms)
 
     def _truncate(self, item_id: str, heard_ms: int) -> None:
-        held_ms = self._voice.length_ms(self._items.get(item_id, 0))
-        self._items.pop(item_id, None)
+        held_bytes = self._items.pop(item_id, None)
+        if held_bytes is None:
+            return  # of an earlier session: this one does not know it
+        held_ms = self._voice.length_ms(held_bytes)
+        self._truncated[item_id] = None
+        if len(self._truncated) > ITEM_MEMORY:
+            self._truncated.popitem(last=False)
         self.counts.truncations += 1
         self._transcript.assistant_heard(item_id, heard_ms, held_ms)
         # what left us includes fillers and a filter's rounding; the service refuses more than the item holds (B.4)
@@ -268,11 +293,11 @@ class RealtimeConversation:
 
     def _response_done(self, done: realtime.ResponseDone, now: float) -> None:
         self._turns.response_done(done.response_id)
-        if self._turns.wants(done.response_id) and self._playing_item:
-            self._finish_item()
-            self._host.complete()
+        if self._turns.wants(done.response_id):
+            self._end_speech()
         if done.status != "failed":
             self._failures = 0
+            self._opening = ""
             return
         self._failures += 1
         self._host.warn(f"response failed: {done.reason} {done.message}")
@@ -286,10 +311,14 @@ class RealtimeConversation:
     # ---------------------------------------------------------------------------------------------------------- errors
 
     def _error(self, error: realtime.ErrorReported, now: float) -> None:
+        if self._state is _State.LOST:
+            return
         self.counts.errors += 1
         text = f"{error.code or error.kind}: {error.message}"
-        if error.event_id.startswith("create-") or error.code == "conversation_already_has_active_response":
-            self._turns.create_refused(now, again=error.code == "conversation_already_has_active_response")
+        met_another = error.code == "conversation_already_has_active_response"
+        # a refusal of an earlier one is old news: what it asked for, the latest asked for too
+        if error.event_id == self._create_id() or (met_another and not error.event_id and self._turns.is_asking):
+            self._turns.create_refused(now, again=met_another)
         match realtime.severity(error):
             case Severity.FATAL:
                 self._lose(ProviderFatalError(text))
@@ -310,9 +339,18 @@ class RealtimeConversation:
 
     def abandon(self) -> None:
         """Says that the connection is gone: results of functions still running have nowhere to go."""
-        self._state = _State.LOST
+        if self._state is not _State.LOST:
+            self._state = _State.LOST
+            self._end_speech()
+
+    def _end_speech(self) -> None:
+        """Lets the caller hear all there is of an item that will have no more."""
+        if self._playing_item:
+            self._finish_item()
+            self._host.complete()
 
     def _lose(self, error: ProviderError) -> None:
         if self._state is not _State.LOST:
             self._state = _State.LOST
+            self._end_speech()
             self._host.session_lost(error)

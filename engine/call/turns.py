@@ -25,8 +25,8 @@ class ResponseTurns:
         self._active = ""
         self._interrupted: OrderedDict[str, None] = OrderedDict()
         self._called: OrderedDict[str, None] = OrderedDict()
-        # tools whose results are awaited
-        self._running = 0
+        # the calls of tools whose results are awaited
+        self._running: set[str] = set()
         # results were given that no response has seen yet
         self._wanted = False
         # a response.create of ours is on its way
@@ -34,6 +34,11 @@ class ResponseTurns:
         self._caller_speaks = False
         # until when the service may still answer by itself
         self._grace_until = float("-inf")
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a ``response.create`` of ours has no answer yet."""
+        return self._asked
 
     @property
     def active_response(self) -> str:
@@ -75,13 +80,16 @@ class ResponseTurns:
         if call_id in self._called:
             return False
         _remember(self._called, call_id)
-        self._running += 1
+        self._running.add(call_id)
         return True
 
-    def tool_finished(self) -> None:
-        """A function's result or error was sent."""
-        self._running -= 1
+    def tool_finished(self, call_id: str) -> bool:
+        """A function has its result or error; False if none was awaited from this call."""
+        if call_id not in self._running:
+            return False
+        self._running.remove(call_id)
         self._wanted = True
+        return True
 
     def ask(self) -> None:
         """Wants a response for something that was put into the conversation otherwise than by voice."""
@@ -97,13 +105,14 @@ class ResponseTurns:
 
         Args:
             now: The time, in seconds.
-            again: Whether it met a response under way, so that it is to be sent again when that one is done.
+            again: Whether it met a response under way, so that it is to be sent again when that one is done. That
+                response may have been announced meanwhile; it began before it could see what we asked about.
         """
         if self._asked:
-            self._asked = False
-            self._wanted = again
-            # the response that was in our way may not have been announced yet
+            # nothing was announced since, so the response that was in our way may still be
             self._grace_until = now + RESPONSE_GRACE_S
+        self._asked = False
+        self._wanted = self._wanted or again
 
     def take_create(self, now: float) -> bool:
         """Whether ``response.create`` is to be sent now. Ask after every change and at :meth:`due_at`."""
