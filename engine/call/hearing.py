@@ -3,7 +3,8 @@
 Owns the clock of the incoming audio. Twilio stamps each piece with the milliseconds since the stream began; where
 pieces are missing (Twilio drops audio when its way to us is congested, warning 31930, protocols.md A.4) silence takes
 their place, so that the provider's voice detection and every position counted in audio stay true. Repair is bounded:
-of a longer gap only the last part is filled. Pieces that overlap what came before pass unchanged and are counted.
+of a longer gap only the last part is filled. Pieces that overlap what came before pass unchanged and are counted; one
+that lies far back begins the clock anew, since a single wrong stamp must not end all repair.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Hearing:
     """The incoming audio of one call."""
 
     def __init__(self) -> None:
-        # the stamp that the next piece has if nothing is missing
-        self._expected_ms: float | None = None
+        # the stamp, in bytes, that the next piece has if nothing is missing
+        self._expected_bytes: int | None = None
         self.counts = HearingCounts()
 
     def missing_before(self, timestamp_ms: int, n_bytes: int) -> bytes:
@@ -48,22 +49,24 @@ class Hearing:
         Returns:
             The silence that must be heard before it; mostly empty.
         """
-        expected_ms = self._expected_ms
-        length_ms = n_bytes / BYTES_PER_MS
-        if expected_ms is None or abs(timestamp_ms - expected_ms) < TOLERANCE_MS:
+        start_bytes = timestamp_ms * BYTES_PER_MS
+        expected_bytes = start_bytes if self._expected_bytes is None else self._expected_bytes
+        gap_bytes = start_bytes - expected_bytes
+        if abs(gap_bytes) < TOLERANCE_MS * BYTES_PER_MS:
             # small differences are not followed, or they would add up unseen
-            self._expected_ms = (timestamp_ms if expected_ms is None else expected_ms) + length_ms
+            self._expected_bytes = expected_bytes + n_bytes
             return b""
-        if timestamp_ms < expected_ms:
-            self.counts.overlaps += 1
-            self._expected_ms = max(expected_ms, timestamp_ms + length_ms)
-            return b""
-        return self._repair(int(timestamp_ms - expected_ms), timestamp_ms + length_ms)
+        if gap_bytes > 0:
+            self._expected_bytes = start_bytes + n_bytes
+            return self._repair(gap_bytes)
+        self.counts.overlaps += 1
+        is_far_back = gap_bytes < -REPAIR_LIMIT_MS * BYTES_PER_MS
+        self._expected_bytes = start_bytes + n_bytes if is_far_back else max(expected_bytes, start_bytes + n_bytes)
+        return b""
 
-    def _repair(self, gap_ms: int, next_expected_ms: float) -> bytes:
-        self._expected_ms = next_expected_ms
-        filled_ms = min(gap_ms, REPAIR_LIMIT_MS)
+    def _repair(self, gap_bytes: int) -> bytes:
+        filled_bytes = min(gap_bytes, REPAIR_LIMIT_MS * BYTES_PER_MS)
         self.counts.gaps += 1
-        self.counts.repaired_ms += filled_ms
-        self.counts.skipped_ms += gap_ms - filled_ms
-        return SILENCE * (filled_ms * BYTES_PER_MS)
+        self.counts.repaired_ms += filled_bytes // BYTES_PER_MS
+        self.counts.skipped_ms += (gap_bytes - filled_bytes) // BYTES_PER_MS
+        return SILENCE * filled_bytes
