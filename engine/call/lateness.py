@@ -1,16 +1,16 @@
 """How late things were: a histogram that never grows.
 
-Owns counts in buckets that are a quarter of a power of two wide, from one microsecond to more than an hour; a
-percentile is right to 19 %.
+Owns counts in buckets that are an eighth of a power of two wide, from one microsecond to more than an hour; a
+percentile is too large by at most 12.5 %.
 """
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, frexp
 from typing import Final
 
 _OCTAVES: Final = 32
-_STEPS: Final = 4
+_STEPS: Final = 8
 
 
 class Lateness:
@@ -24,11 +24,12 @@ class Lateness:
     def add(self, seconds: float) -> None:
         """Counts one duration; negative ones count as none."""
         self.count += 1
-        if seconds > self.worst_s:
-            self.worst_s = seconds
-        micros = int(seconds * 4_000_000)  # quarters of a microsecond: the two lowest bits are the step
-        octave = max(0, micros.bit_length() - 3)
-        index = octave * _STEPS + ((micros >> octave) & 3) if micros > 0 else 0
+        self.worst_s = max(self.worst_s, seconds)
+        if seconds < 0.000_001:
+            self._buckets[0] += 1
+            return
+        fraction, exponent = frexp(seconds * 1_000_000)  # 0.5 <= fraction < 1, and one microsecond is 0.5 * 2 ** 1
+        index = (exponent - 1) * _STEPS + int((fraction - 0.5) * 2 * _STEPS)
         self._buckets[min(index, len(self._buckets) - 1)] += 1
 
     def merge(self, other: Lateness) -> None:
@@ -51,4 +52,4 @@ class Lateness:
 
 def _upper_end_s(index: int) -> float:
     octave, step = divmod(index, _STEPS)
-    return float((_STEPS + step + 1) << octave) / 4_000_000
+    return float((_STEPS + step + 1) << octave) / _STEPS / 1_000_000
