@@ -103,7 +103,8 @@ def test_a_second_interruption_at_once_finds_nothing() -> None:
     line.wait(500)
     assert line.playout.interrupt(line.now).clear
     second = line.playout.interrupt(line.now)
-    assert not second.clear and second.items == ()
+    assert not second.clear
+    assert second.items == ()
 
 
 def test_a_second_interruption_soon_after_counts_from_the_new_beginning() -> None:
@@ -241,12 +242,14 @@ def test_marks_follow_the_first_frame_every_half_second_and_the_end() -> None:
         orders += playout.advance(now)
     names = [order.name for order in orders if isinstance(order, SendMark)]
     assert names == ["0:160", "0:4160", "0:8160", "0:12000"]
-    assert isinstance(orders[1], SendMark) and isinstance(orders[-1], SendMark)
+    assert isinstance(orders[1], SendMark)
+    assert isinstance(orders[-1], SendMark)
 
 
 def test_an_interruption_before_anything_was_said_does_nothing() -> None:
     interruption = Playout().interrupt(1.0)
-    assert not interruption.clear and interruption.items == ()
+    assert not interruption.clear
+    assert interruption.items == ()
 
 
 def test_what_was_queued_and_not_sent_is_cut_off_unheard() -> None:

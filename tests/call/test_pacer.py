@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ def test_pacer_keeps_its_rhythm_at_every_frame_length(frame_ms: int) -> None:
     pacer = FramePacer(frame_ms, 200)
     pacer.push(bytes(8 * 4000), 0.0)
     times = departures(pacer, 0.0, 3.0)
-    steps = [b - a for a, b in zip(times, times[1:], strict=False) if b > 0.02 and a > 0]
+    steps = [b - a for a, b in itertools.pairwise(times) if b > 0.02 and a > 0]
     assert steps == pytest.approx([frame_ms / 1000] * len(steps))
 
 
@@ -59,7 +61,8 @@ def test_pacer_never_holds_more_than_forty_ms_above_the_lead(frame_ms: int, lead
 def test_pacer_has_nothing_due_until_a_whole_frame_is_there() -> None:
     pacer = FramePacer(20, 200)
     pacer.push(bytes(159), 1.0)
-    assert pacer.due_at() is None and pacer.take(9.0) is None
+    assert pacer.due_at() is None
+    assert pacer.take(9.0) is None
     pacer.push(bytes(1), 2.0)
     assert pacer.due_at() == 2.0
 
@@ -97,7 +100,8 @@ def test_the_end_of_a_complete_piece_does_not_wait_for_the_rest_of_the_next() ->
     pacer.push(b"\x02" * 10, 1.0)
     (frame,) = frames_at(pacer, 1.0)
     assert frame.ulaw == b"\x01" * 100 + SILENCE * 60
-    assert pacer.queued_bytes == 10 and pacer.due_at() is None
+    assert pacer.queued_bytes == 10
+    assert pacer.due_at() is None
 
 
 def test_two_pieces_that_are_there_in_time_are_joined_without_silence() -> None:
@@ -176,7 +180,9 @@ def test_clear_drops_the_queue_and_says_how_much() -> None:
     pacer.push(bytes(8 * 1000), 0.0)
     frames_at(pacer, 0.0)
     assert pacer.clear(0.1) == 8 * 1000 - 11 * 160
-    assert pacer.due_at() is None and pacer.queued_bytes == 0 and pacer.buffered_s(0.1) == 0
+    assert pacer.due_at() is None
+    assert pacer.queued_bytes == 0
+    assert pacer.buffered_s(0.1) == 0
 
 
 def test_a_full_queue_refuses_the_newest_and_counts_it() -> None:
