@@ -92,11 +92,12 @@ class SleepingClock:
 
     async def wait(self) -> None:
         """Waits for the alarm."""
-        with trio.CancelScope(deadline=self._deadline) as self._scope:
-            try:
+        self._scope = trio.CancelScope(deadline=self._deadline)
+        try:
+            with self._scope:
                 await trio.sleep_forever()
-            finally:
-                self._scope = None
+        finally:
+            self._scope = None
 
     def close(self) -> None:
         """Nothing to give back."""

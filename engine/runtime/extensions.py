@@ -48,7 +48,7 @@ def load_sms_handler(name: str | None) -> SmsHandler | None:
     if name is None:
         return None
     value = _load("SMS_HANDLER", name)
-    if not inspect.iscoroutinefunction(value) and not inspect.iscoroutinefunction(getattr(value, "__call__", None)):
+    if not inspect.iscoroutinefunction(value) and not inspect.iscoroutinefunction(type(value).__call__):
         raise ConfigurationError([f"SMS_HANDLER={name} is not an async function."])
     return cast(SmsHandler, value)
 
@@ -60,5 +60,5 @@ def _load(setting: str, name: str) -> object:
         sys.path.insert(0, here)
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError([f"{setting}={name} cannot be loaded: {error}."]) from error
+    except Exception as error:  # the module is the user's code and this is its root
+        raise ConfigurationError([f"{setting}={name} cannot be loaded: {type(error).__name__}: {error}."]) from error

@@ -18,7 +18,7 @@ import trio
 from engine.errors import ConnectionFailed, RemoteProtocolError
 from engine.runtime.link import Link
 from engine.runtime.transport import SocketTransport, TlsTransport, Transport
-from engine.wire.websocket import ClientHandshake, Message, ServerHandshake, WebSocket
+from engine.wire.websocket import ClientHandshake, Message, RefusedHandshake, ServerHandshake, WebSocket
 
 CONNECT_LIMIT_S: Final = 10.0
 ACCEPT_LIMIT_S: Final = 5.0
@@ -59,8 +59,12 @@ async def connect(
                 raise
     except trio.TooSlowError as error:
         raise ConnectionFailed(f"{name} did not answer within {CONNECT_LIMIT_S:g} s") from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a host that cannot be a name
         raise ConnectionFailed(f"{name} cannot be reached: {error}") from error
+    except RefusedHandshake:
+        raise
+    except RemoteProtocolError as error:
+        raise ConnectionFailed(f"{name}: {error}") from error
     link = Link(transport, websocket, now, name=name)
     link.early = messages
     return link
@@ -134,7 +138,7 @@ async def accept(transport: Transport, judge: Judge, *, now: Callable[[], float]
             answered = await _answer(transport, judge)
     except (trio.TooSlowError, OSError, RemoteProtocolError) as error:
         await transport.aclose()
-        raise ConnectionFailed(f"{name}: {error or 'too slow'}") from error
+        raise ConnectionFailed(f"{name}: {str(error) or 'too slow'}") from error
     except BaseException:
         await transport.aclose()
         raise

@@ -1,11 +1,11 @@
 """Connected pairs: one of our transports, and the other end as a Trio stream."""
 
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import trio
 import trio.testing
@@ -111,7 +111,7 @@ async def lockstep() -> Ends:
 
 
 def count_fds() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,8 +11,21 @@ import trio
 import trio.testing
 import trio_websocket
 import wsproto
-from loopback import MakeEnds, SMALL_BUFFER_BYTES, count_fds, lockstep, memory, narrow, narrow_tls, plain, tcp_pair, tls
-from loopback import stream_of, unix, until
+from loopback import (
+    SMALL_BUFFER_BYTES,
+    MakeEnds,
+    count_fds,
+    lockstep,
+    memory,
+    narrow,
+    narrow_tls,
+    plain,
+    stream_of,
+    tcp_pair,
+    tls,
+    unix,
+    until,
+)
 from wsproto import events as peer_events
 
 from engine.errors import ConnectionFailed
@@ -415,10 +428,8 @@ async def test_a_message_beyond_the_limit_ends_the_link_and_the_peer_learns_why(
 
 
 async def send_carelessly(peer: trio_websocket.WebSocketConnection, text: str) -> None:
-    try:
+    with suppress(trio_websocket.ConnectionClosed):
         await peer.send_message(text)
-    except trio_websocket.ConnectionClosed:
-        pass
 
 
 @pytest.mark.parametrize("watched", [True, False], ids=["by the mover", "by its task"])

@@ -1,13 +1,13 @@
 """The mover: alarms, and sockets moved at once or on the grid."""
 
-import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
 import trio.testing
+from loopback import count_fds, until
 
 from engine.runtime.clock import SleepingClock, open_clock
 from engine.runtime.mover import ARRIVALS_BELOW, GRID_ABOVE, Mover
@@ -36,10 +36,8 @@ class Sink:
 
     def pump(self) -> None:
         self.on_pump()
-        try:
+        with suppress(BlockingIOError):
             self.received += self.sock.recv(10)  # less than there is: the rest must be told of again
-        except BlockingIOError:
-            pass
 
     def crash(self, error: Exception) -> None:
         self.crashes.append(error)
@@ -60,11 +58,6 @@ async def running(limit_s: float = LIMIT_S) -> AsyncIterator[Mover]:
             yield mover
             nursery.cancel_scope.cancel()
     clock.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await trio.lowlevel.checkpoint()
 
 
 class Bell:
@@ -354,11 +347,11 @@ async def test_a_call_may_detach_after_the_mover_has_ended() -> None:
 
 
 async def test_a_mover_that_ends_gives_its_descriptor_back() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = count_fds()
     async with running() as mover:
         Bell(mover).alarm.set(mover.clock.now())
         await until(lambda: mover.ticks == 1)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert count_fds() == before
 
 
 async def test_the_grid_follows_virtual_time(autojump_clock: trio.testing.MockClock) -> None:

@@ -520,7 +520,8 @@ def test_our_request_says_where_and_who() -> None:
 
 def test_a_response_may_come_byte_by_byte_with_messages_right_behind() -> None:
     behind = frame(TEXT, b"session", masked=False) + frame(PING, b"p", masked=False)
-    for cut in (*range(0, 200, 3), 10_000):
+    for first in (*range(0, 200, 3), 10_000):
+        cut = first
         handshake = ClientHandshake("ws://h/")
         data = response_to(handshake.request()) + behind
         opened = handshake.receive(data[:cut]) if cut else None
