@@ -242,6 +242,23 @@ async def test_a_slow_peer_loses_the_oldest_audio_and_nothing_else() -> None:
         assert sum(len(text) for text in kept_audio) <= AUDIO_BACKLOG_BYTES
 
 
+@pytest.mark.parametrize("make", [lockstep, narrow_tls])
+async def test_audio_that_is_being_sent_is_not_dropped(make: MakeEnds) -> None:
+    async with connected(make) as pair:
+        sent = [f"{number} " + "x" * 400 for number in range(3 * AUDIO_BACKLOG_BYTES // 400)]
+        pair.link.send_nowait(sent[0].encode(), audio=True)
+        await trio.testing.wait_all_tasks_blocked()  # the writer is in the middle of it, or it has gone
+        for text in sent[1:]:
+            pair.link.send_nowait(text.encode(), audio=True)
+        dropped = pair.link.dropped_messages
+        received = [await pair.peer.get_message() for _ in range(len(sent) - dropped)]
+        assert received[0] == sent[0]
+        assert received == [text for text in sent if text in set(received)]
+        await until(lambda: not pair.link.is_blocked)
+        assert pair.link.dropped_messages == dropped
+        assert dropped > 0 or make is narrow_tls  # TLS over the loopback may have taken it all
+
+
 async def test_a_large_piece_of_audio_makes_room_for_itself() -> None:
     async with deaf() as pair:
         link = pair.link
