@@ -7,6 +7,7 @@ from random import Random
 
 from .carrier import Carrier
 from .figures import Figures
+from .network import Network
 from .provider import ProviderSession
 from .sockets import Loop
 from .speech import FRAME_SAMPLES, SAMPLES_PER_MS, Follower, Tape
@@ -60,13 +61,25 @@ class Call:
         barge_in_every_s: float,
         keep: bool,
         seed: int,
+        network: Network | None = None,
+        strict: bool = False,
     ) -> None:
         self._loop, self._figures, self._tape = loop, figures, tape
         self._random = Random(f"{seed}/{number}")
         self._settled_depth_ms = lead_ms - frame_ms
+        self._under_way_s = _UNDER_WAY_S + (network.worst_s if network else 0.0)
+        self._tail_s = _TAIL_S + (network.worst_s if network else 0.0)
         self._barge_in_every_s = barge_in_every_s
         self._transcoded = audio == "pcm24k"
-        self.carrier = Carrier(number=number, loop=loop, figures=figures, tape=tape, parameters=parameters)
+        self.carrier = Carrier(
+            number=number,
+            loop=loop,
+            figures=figures,
+            tape=tape,
+            parameters=parameters,
+            network=network,
+            strict=strict,
+        )
         self.down_origin = tape.origin(2 * number + 1)
         self.voice = Voice(name=f"{number}", tape=tape, origin=self.down_origin, audio=audio, random=self._random)
         self.session: ProviderSession | None = None
@@ -143,6 +156,7 @@ class Call:
         if dry_s and self._was_owed(position, now, dry_s):
             figures.counts["underruns"] += 1
             figures.counts["underrun ms"] += round(dry_s * 1000)
+            figures.gap_ms.append(dry_s * 1000)
         if self._awaited is not None and position + samples > self._awaited[0]:
             if figures.measuring:
                 figures.first_audio_ms.append((now - self._awaited[1]) * 1000)
@@ -161,7 +175,7 @@ class Call:
         delta = bisect_right(self.voice.delta_ends, position)
         if delta >= len(self.voice.delta_times):
             return False
-        owed_since = self.voice.delta_times[delta] + _UNDER_WAY_S
+        owed_since = self.voice.delta_times[delta] + self._under_way_s
         return now > max(owed_since, now - dry_s)
 
     # Barge-in.
@@ -204,10 +218,18 @@ class Call:
         barge_in.cleared_at = now
         barge_in.heard_to = max(barge_in.floor, self.carrier.playout.heard_to(now))
         if self._figures.measuring:
-            self._figures.clear_ms.append((now - barge_in.at) * 1000)
+            left_over_ms = self.carrier.playout.depth_ms(now)
+            late_ms = (now - barge_in.at) * 1000
+            self._figures.clear_ms.append(late_ms)
+            self._figures.left_over_ms.append(left_over_ms)
+            self._figures.talk_over_ms.append(late_ms if left_over_ms else min(late_ms, self._heard_since(barge_in)))
         self.down.jump(barge_in.boundary)
         if self._keep:
             self.stretches.append(Stretch(self.down.position or 0, bytearray()))
+
+    def _heard_since(self, barge_in: BargeIn) -> float:
+        """Audio heard since a barge-in whose clear met an empty buffer, in ms: until the buffer ran dry."""
+        return max(0.0, (self.carrier.playout.ends_at - barge_in.at) * 1000)
 
     def _truncated(self, now: float, item_id: str, end_ms: int) -> None:
         if self._pending:
@@ -251,7 +273,7 @@ class Call:
     def hang_up(self, now: float) -> None:
         """Hang up at the carrier's side, and settle both directions."""
         up = self.up_counted.position if self._transcoded else self.up.position
-        due = sum(1 for sent in self.carrier.sent_at[-200:] if sent < now - _TAIL_S) + max(
+        due = sum(1 for sent in self.carrier.sent_at[-200:] if sent < now - self._tail_s) + max(
             0, len(self.carrier.sent_at) - 200
         )
         held_back = HELD_BACK_SAMPLES if self._transcoded else 0

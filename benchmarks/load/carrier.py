@@ -7,12 +7,15 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 
 from .carrier_messages import CarrierMessages, Clear, Mark
 from .figures import Figures
+from .network import DelayLine, Network
 from .playout import Playout
 from .sockets import Connection, Loop
 from .speech import Tape
@@ -47,7 +50,17 @@ class Carrier:
         sent_at: monotonic time of each caller frame sent.
     """
 
-    def __init__(self, *, number: int, loop: Loop, figures: Figures, tape: Tape, parameters: dict[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        number: int,
+        loop: Loop,
+        figures: Figures,
+        tape: Tape,
+        parameters: dict[str, str],
+        network: Network | None = None,
+        strict: bool = False,
+    ) -> None:
         self._loop, self._figures, self._tape = loop, figures, tape
         self.stream_sid = f"MZ{number:032x}"
         self.call_sid = f"CA{number:032x}"
@@ -56,7 +69,7 @@ class Carrier:
         self.origin = tape.origin(2 * number)
         self._frames = ClientFrames(bytes((0x37, 0xFA, 0x21, 0x3D)))
         self._reader = FrameReader(masked=False, breach=figures.violation)
-        self._messages = CarrierMessages(self.stream_sid, figures.violation)
+        self._messages = CarrierMessages(self.stream_sid, figures.violation, strict=strict)
         self._handshake: bytes | None = b""
         self._key = base64.b64encode(number.to_bytes(16, "big"))
         self._sequence = 1
@@ -68,17 +81,32 @@ class Carrier:
         self.on_played: Callable[[float, int, int, float], None] = lambda now, position, samples, dry_s: None
         self.on_clear: Callable[[float], None] = lambda now: None
         self.connection: Connection | None = None
+        self._network = network or Network()
+        self._number = number
+        # Puts bytes on their way to the engine.
+        self._put: Callable[[bytes], None] = lambda data: None
 
     def dial(self, url: MediaUrl) -> None:
         """Open the media socket; `open` becomes true when it stands and `start` has been sent."""
         self.connection = Connection.connect(self._loop, url.host, url.port)
-        self.connection.on_bytes = self._received
+        self._lay_line(self.connection)
         self.connection.on_closed = self._closed
         request = (
             f"GET {url.path} HTTP/1.1\r\nHost: {url.host}:{url.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {self._key.decode()}\r\nSec-WebSocket-Version: 13\r\n{url.signature_header()}\r\n"
         )
-        self.connection.send(request.encode())
+        self._put(request.encode())
+
+    def _lay_line(self, connection: Connection) -> None:
+        """Join the connection to this call, through the network's delay if there is any."""
+        if self._network.worst_s == 0:
+            connection.on_bytes, self._put = self._received, connection.send
+            return
+        random = Random(self._number)
+        inbound = DelayLine(self._loop, self._network, random, self._received)
+        outbound = DelayLine(self._loop, self._network, random, lambda data, now: connection.send(data))
+        connection.on_bytes = inbound.put
+        self._put = lambda data: outbound.put(data, time.monotonic())
 
     def _closed(self, now: float) -> None:
         if self.hung_up_at is None:
@@ -88,7 +116,12 @@ class Carrier:
     def _received(self, data: bytes, now: float) -> None:
         if self._handshake is not None:
             data = self._answered(self._handshake + data)
-        for opcode, payload in self._reader.feed(data):
+        messages = self._reader.feed(data)
+        figures = self._figures
+        if figures.measuring:
+            figures.carrier_messages += len(messages)
+            figures.carrier_bytes += len(data)
+        for opcode, payload in messages:
             if opcode == TEXT:
                 self._ordered(payload, now)
             elif opcode == PING:
@@ -130,12 +163,11 @@ class Carrier:
         self.open = True
 
     def _send(self, payload: bytes, opcode: int = TEXT) -> None:
-        if self.connection is not None:
-            self.connection.send(self._frames.build(payload, opcode))
+        self._put(self._frames.build(payload, opcode))
 
     def speak(self, now: float) -> None:
         """Send the next 20 ms of the caller's speech."""
-        if not self.open or self.connection is None:
+        if not self.open:
             return
         frame = len(self.sent_at)
         self._sequence += 1
@@ -145,7 +177,7 @@ class Carrier:
             f'"streamSid":"{self.stream_sid}"}}'
         )
         self.sent_at.append(now)
-        self.connection.send(self._frames.build(text.encode()))
+        self._put(self._frames.build(text.encode()))
 
     def _ordered(self, payload: bytes, now: float) -> None:
         if self.hung_up_at is not None:

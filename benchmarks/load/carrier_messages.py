@@ -43,9 +43,11 @@ def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
 class CarrierMessages:
     """Checks the messages of one stream."""
 
-    def __init__(self, stream_sid: str, breach: Callable[[str, bytes], None]) -> None:
+    def __init__(self, stream_sid: str, breach: Callable[[str, bytes], None], *, strict: bool = False) -> None:
         self._stream_sid = stream_sid
         self._breach = breach
+        # Messages after one checked in full that may be compared only.
+        self._trusted = 0 if strict else _FULL_CHECK_EVERY - 1
         # Text around the payload of a media message that passed the full check.
         self._prefix, self._suffix = b"\0", b"\0"
         self._countdown = 0
@@ -104,4 +106,4 @@ class CarrierMessages:
         start = text.find(payload)
         if start > 0 and start + len(payload) < len(text):
             self._prefix, self._suffix = text[:start], text[start + len(payload) :]
-            self._countdown = _FULL_CHECK_EVERY - 1
+            self._countdown = self._trusted

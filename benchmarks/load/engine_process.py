@@ -82,13 +82,15 @@ def _machine_line() -> str:
 class EngineProcess:
     """A running engine; use as a context manager."""
 
-    def __init__(self, options: Options, provider_port: int) -> None:
+    def __init__(self, options: Options, provider_port: int, *, authority: Path | None = None) -> None:
         self.port = free_port()
         self._log = options.engine_log or Path(tempfile.mkstemp(prefix="engine-under-load-", suffix=".log")[1])
         command = shlex.split(options.engine_cmd) or [sys.executable, "-m", "engine", "serve"]
         command += self._settings(options, provider_port)
         core = options.pin_engine
         environ = {**os.environ, "OPENAI_API_KEY": "not-a-key"}
+        if authority is not None:
+            environ["SSL_CERT_FILE"] = str(authority)
         if options.auth_token:
             environ["TWILIO_AUTH_TOKEN"] = options.auth_token
         with self._log.open("wb") as log:
@@ -103,11 +105,12 @@ class EngineProcess:
             os.sched_setaffinity(self._process.pid, {core})
 
     def _settings(self, options: Options, provider_port: int) -> list[str]:
+        realtime = "wss://localhost" if options.tls else "ws://127.0.0.1"
         settings = {
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "PROVIDER": "openai",
-            "OPENAI_REALTIME_URL": f"ws://127.0.0.1:{provider_port}/v1/realtime",
+            "OPENAI_REALTIME_URL": f"{realtime}:{provider_port}/v1/realtime",
             "OPENAI_AUDIO": options.audio,
             "FRAME_MS": str(options.frame_ms),
             "LEAD_MS": str(options.lead_ms),

@@ -45,6 +45,14 @@ class Figures:
         self.heard_error_ms: array[float] = array("d")
         self.hangup_ms: array[float] = array("d")
         self.load_late_ms: array[float] = array("d")
+        # Silence the caller heard although the engine held audio for it.
+        self.gap_ms: array[float] = array("d")
+        # Barge-ins: what the caller still heard after speech_started, and what the clear then dropped at the carrier.
+        self.talk_over_ms: array[float] = array("d")
+        self.left_over_ms: array[float] = array("d")
+        # WebSocket messages and bytes from the engine to the carriers, while measuring.
+        self.carrier_messages = 0
+        self.carrier_bytes = 0
         # Deepest playout buffer of any call, milliseconds.
         self.depth_max_ms = 0.0
         # Faults and volumes by name; a name never counted reads 0.

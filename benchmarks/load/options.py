@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .network import Network
+
+LEGS = ("both", "up", "down", "idle")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -29,6 +33,28 @@ class Options:
     seed: int
     json_path: Path | None
     engine_log: Path | None
+    legs: str = "both"
+    tls: bool = False
+    strict: bool = False
+    stall_ms: float = 0.0
+    stall_every_s: float = 2.0
+    network_delay_ms: float = 0.0
+    network_jitter_ms: float = 0.0
+
+    @property
+    def network(self) -> Network:
+        """The network between carrier and engine."""
+        return Network(delay_s=self.network_delay_ms / 1000, jitter_s=self.network_jitter_ms / 1000)
+
+    @property
+    def caller_speaks(self) -> bool:
+        """Whether callers send a frame every 20 ms."""
+        return self.legs in ("both", "up")
+
+    @property
+    def provider_speaks(self) -> bool:
+        """Whether the provider ever begins a response."""
+        return self.legs in ("both", "down")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--twiml", choices=("none", "one", "each"), default="one", help="calls that first POST /incoming-call")
     add("--auth-token", help="sign webhooks and media sockets with this token; the engine gets it as well")
     add("--public-url", help="public https URL of the engine, over which signatures are made")
+    add(
+        "--legs", choices=LEGS, default="both", help="who speaks: the caller (up), the provider (down), both, or nobody"
+    )
+    add("--tls", action="store_true", help="TLS to the provider, by a certificate authority made for the run")
+    add("--strict", action="store_true", help="parse every message in full, not every sixteenth")
+    add("--stall-ms", type=float, default=0.0, help="stop the engine for so long, at intervals")
+    add("--stall-every", type=float, default=2.0, metavar="S", help="seconds from one stall to the next (default 2)")
+    add("--network-delay-ms", type=float, default=0.0, help="delay between carrier and engine, each way")
+    add("--network-jitter-ms", type=float, default=0.0, help="most that is added to it, drawn for each piece")
     add("--seed", type=int, default=1)
     add("--json", type=Path, metavar="PATH", help="write every figure to PATH, - for standard output")
     add("--engine-log", type=Path, help="file for the engine's output (default: a temporary one)")
@@ -67,6 +102,12 @@ def read_options(arguments: Sequence[str]) -> Options:
         parser.error("--calls and --seconds must be positive")
     if given.url and not given.provider_port:
         parser.error("--url needs --provider-port: the running engine must know where its provider listens")
+    if given.stall_ms and given.url:
+        parser.error("--stall-ms needs an engine started here: it stops the engine's processes")
+    if min(given.stall_ms, given.network_delay_ms, given.network_jitter_ms) < 0:
+        parser.error("durations must not be negative")
+    if given.stall_ms >= given.stall_every * 1000:
+        parser.error("--stall-ms must be shorter than --stall-every")
     return Options(
         calls=given.calls,
         seconds=given.seconds,
@@ -87,4 +128,11 @@ def read_options(arguments: Sequence[str]) -> Options:
         seed=given.seed,
         json_path=given.json,
         engine_log=given.engine_log,
+        legs=given.legs,
+        tls=given.tls,
+        strict=given.strict,
+        stall_ms=given.stall_ms,
+        stall_every_s=given.stall_every,
+        network_delay_ms=given.network_delay_ms,
+        network_jitter_ms=given.network_jitter_ms,
     )

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 from collections.abc import Callable
 
 from .figures import Figures
@@ -25,11 +26,21 @@ class ProviderSession:
         on_closed: called once with (now_s) when the engine has closed.
     """
 
-    def __init__(self, loop: Loop, connection: Connection, figures: Figures, *, audio: str) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        connection: Connection,
+        figures: Figures,
+        *,
+        audio: str,
+        speaks: bool = True,
+        strict: bool = False,
+    ) -> None:
         self._loop, self._figures, self.connection = loop, figures, connection
         self._reader = FrameReader(masked=True, breach=figures.violation)
-        self._messages = RealtimeMessages(audio, figures.violation)
+        self._messages = RealtimeMessages(audio, figures.violation, strict=strict)
         self._handshake: bytes | None = b""
+        self._speaks = speaks
         self.voice: Voice | None = None
         self.configured = False
         self.closed = False
@@ -150,7 +161,7 @@ class ProviderSession:
 
     def begin(self, now: float) -> None:
         """Speak after a silence."""
-        if self.voice is None or self.closed:
+        if self.voice is None or self.closed or not self._speaks:
             return
         self._epoch += 1
         self._first_delta_due = True
@@ -197,8 +208,16 @@ class ProviderSession:
 class ProviderListener:
     """Accepts the engine's provider connections and hands each to whoever expects the next one."""
 
-    def __init__(self, loop: Loop, figures: Figures, *, port: int, audio: str) -> None:
-        self._loop, self._figures, self._audio = loop, figures, audio
+    def __init__(
+        self,
+        loop: Loop,
+        figures: Figures,
+        *,
+        port: int,
+        make_session: Callable[[Connection], ProviderSession],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._loop, self._figures, self._make_session, self._tls = loop, figures, make_session, tls
         self._sock = socket.create_server(("127.0.0.1", port), backlog=512)
         self._sock.setblocking(False)
         self.port: int = self._sock.getsockname()[1]
@@ -211,7 +230,7 @@ class ProviderListener:
 
     def _ready(self, mask: int) -> None:
         accepted, _ = self._sock.accept()
-        session = ProviderSession(self._loop, Connection(self._loop, accepted), self._figures, audio=self._audio)
+        session = self._make_session(Connection(self._loop, accepted, tls=self._tls))
         taker, self._expected = self._expected, None
         if taker is None:
             self._figures.violation("provider: a connection that belongs to no call")

@@ -45,9 +45,10 @@ _EVENT_KEYS: dict[str, tuple[set[str], set[str]]] = {
 class RealtimeMessages:
     """Checks the client events of one provider session."""
 
-    def __init__(self, audio: str, breach: Callable[[str, bytes], None]) -> None:
+    def __init__(self, audio: str, breach: Callable[[str, bytes], None], *, strict: bool = False) -> None:
         self._format = _FORMATS[audio]
         self._breach = breach
+        self._trusted = 0 if strict else _FULL_CHECK_EVERY - 1
         self._prefix, self._suffix = b"\0", b"\0"
         self._countdown = 0
 
@@ -96,7 +97,7 @@ class RealtimeMessages:
         start = text.find(payload)
         if payload and start > 0 and start + len(payload) < len(text):
             self._prefix, self._suffix = text[:start], text[start + len(payload) :]
-            self._countdown = _FULL_CHECK_EVERY - 1
+            self._countdown = self._trusted
         return decoded
 
     def _fault(self, event: dict[str, object]) -> str:

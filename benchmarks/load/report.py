@@ -31,6 +31,7 @@ class Consumption:
     load_cpu_share: float
     # Everything else that ran on the machine; with --url that includes the engine.
     others_cpu_share: float
+    stalls: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,10 @@ def _alignments(calls: list[Call], tape: Tape) -> list[Alignment]:
         if call.up_counted.position is not None and call.up_counted.kept:
             signal = pcm24k_as_8k(bytes(call.up_counted.kept))
             found.append(check_alignment(signal, tape, call.carrier.origin, call.up_counted.skipped_at_start))
-        for stretch in call.stretches:
-            found.append(check_alignment(ulaw_as_8k(bytes(stretch.audio)), tape, call.down_origin, stretch.start))
+        found += [
+            check_alignment(ulaw_as_8k(bytes(stretch.audio)), tape, call.down_origin, stretch.start)
+            for stretch in call.stretches
+        ]
     return [alignment for alignment in found if alignment.windows]
 
 
@@ -102,6 +105,20 @@ def gather(options: Options, figures: Figures, calls: list[Call], tape: Tape, us
         "load_cpu_share": used.load_cpu_share,
         "others_cpu_share": used.others_cpu_share,
         "load_late_ms": summary(figures.load_late_ms),
+        "legs": options.legs,
+        "tls": options.tls,
+        "frame_ms": options.frame_ms,
+        "lead_ms": options.lead_ms,
+        "stall_ms": options.stall_ms,
+        "stalls": used.stalls,
+        "network_delay_ms": options.network_delay_ms,
+        "network_jitter_ms": options.network_jitter_ms,
+        "gap_ms": summary(figures.gap_ms),
+        "gap_total_ms": sum(figures.gap_ms),
+        "talk_over_ms": summary(figures.talk_over_ms),
+        "left_over_ms": summary(figures.left_over_ms),
+        "carrier_messages_per_call_second": figures.carrier_messages / call_seconds,
+        "carrier_bytes_per_call_second": figures.carrier_bytes / call_seconds,
     }
 
 
@@ -126,8 +143,10 @@ def requirements(options: Options, run: dict[str, Any]) -> list[Requirement]:
         key: counts[key] for key in ("barge-ins without clear", "barge-ins without truncate") if counts.get(key)
     }
     up_p99, heard_p99 = run["up_ms"]["p99"], run["heard_error_ms"]["abs_p99"]
-    depth_limit_ms = options.lead_ms + _DEPTH_MARGIN_MS
-    judged = options.barge_in_every_s > 0
+    # Jitter brings messages together, and delay is no fault of the engine.
+    depth_limit_ms = options.lead_ms + _DEPTH_MARGIN_MS + options.network_jitter_ms
+    away_ms = options.network.worst_s * 1000
+    judged = options.barge_in_every_s > 0 and options.legs == "both"
     standing = run["calls_standing"]
     closed_ok = closed["count"] == standing and closed["max"] <= _HANGUP_MS
     return [
@@ -140,9 +159,13 @@ def requirements(options: Options, run: dict[str, Any]) -> list[Requirement]:
         Requirement(
             "buffer depth within LEAD_MS + 40", run["depth_max_ms"] <= depth_limit_ms, f"{run['depth_max_ms']:.1f} ms"
         ),
-        Requirement("up-latency p99 under 5 ms", 0 < run["up_ms"]["count"] and up_p99 < _UP_P99_MS, f"{up_p99:.2f} ms"),
-        _within_a_frame("first provider audio to caller", run["down_first_audio_ms"]),
-        _within_a_frame("speech_started to clear", run["clear_ms"]),
+        Requirement(
+            "up-latency p99 under 5 ms",
+            up_p99 < _UP_P99_MS + away_ms and (run["up_ms"]["count"] > 0 or not options.caller_speaks),
+            f"{up_p99:.2f} ms",
+        ),
+        _within_a_frame("first provider audio to caller", run["down_first_audio_ms"], away_ms),
+        _within_a_frame("speech_started to clear", run["clear_ms"], away_ms),
         Requirement("barge-ins answered by clear and truncate", not unanswered, str(unanswered or 0)),
         Requirement(
             "heard error p99 within 20 ms",
@@ -157,8 +180,9 @@ def requirements(options: Options, run: dict[str, Any]) -> list[Requirement]:
     ]
 
 
-def _within_a_frame(name: str, samples: dict[str, float]) -> Requirement:
-    return Requirement(f"{name} p99 within 20 ms", samples["p99"] <= _TURN_P99_MS, f"{samples['p99']:.2f} ms")
+def _within_a_frame(name: str, samples: dict[str, float], away_ms: float) -> Requirement:
+    passed = samples["p99"] <= _TURN_P99_MS + away_ms
+    return Requirement(f"{name} p99 within 20 ms", passed, f"{samples['p99']:.2f} ms")
 
 
 def _row(name: str, figures: dict[str, float]) -> str:
@@ -177,6 +201,8 @@ def render(options: Options, run: dict[str, Any], verdict: list[Requirement]) ->
         "frame lateness": "frame_late_ms",
         "heard error (engine - true)": "heard_error_ms",
         "hang-up to provider closed": "hangup_to_provider_closed_ms",
+        "left over at the carrier at a clear": "left_over_ms",
+        "heard after speech_started": "talk_over_ms",
         "the generator's own lateness": "load_late_ms",
     }
     lines += [_row(name, run[key]) for name, key in rows.items()]

@@ -3,20 +3,25 @@
 import gc
 import json
 import os
+import ssl
 import sys
+import tempfile
 import time
 import urllib.parse
 from contextlib import ExitStack
+from pathlib import Path
 
 from .call import Call
 from .carrier import MediaUrl
-from .engine_process import EngineProcess, Usage, machine_busy_s, usage
+from .certificates import make_certificate
+from .engine_process import EngineProcess, Usage, machine_busy_s, process_tree, usage
 from .figures import Figures
 from .options import Options
-from .provider import ProviderListener
+from .provider import ProviderListener, ProviderSession
 from .report import Consumption, gather, render, requirements
-from .sockets import Loop
+from .sockets import Connection, Loop
 from .speech import Tape
+from .stalls import Stalls
 from .webhook import stream_parameters
 
 _TICK_S = 0.001
@@ -29,6 +34,8 @@ _HOPELESS_AFTER = 3
 _HANG_UP_SPREAD_S = 0.5
 _CLOSE_S = 3.0
 _PROGRESS_S = 5.0
+# A caller who does not speak still sends a frame now and then, or the engine would take the line for dead.
+_QUIET_FRAMES = 200
 # Calls whose audio is kept for correlation when it is transcoded.
 _KEPT_CALLS = 8
 
@@ -43,7 +50,6 @@ class Run:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._loop, self._figures, self._tape = Loop(), Figures(), Tape(options.seed)
-        self._listener = ProviderListener(self._loop, self._figures, port=options.provider_port, audio=options.audio)
         self._calls: list[Call] = []
         # Calls by the 1 ms phase at which they speak.
         self._phases: list[list[Call]] = [[] for _ in range(_TICKS_PER_FRAME)]
@@ -52,15 +58,22 @@ class Run:
         self._began: tuple[float, float, float, Usage] | None = None
         self._used: Consumption | None = None
         self._idle = Usage(0.0, 0)
+        self._stalls = Stalls(
+            self._loop, self._engine_pids, stall_s=options.stall_ms / 1000, every_s=options.stall_every_s
+        )
 
     def execute(self) -> int:
         """Run; 0 if every requirement passed, 1 if one failed."""
         options = self._options
         with ExitStack() as stack:
             stack.callback(self._loop.close)
+            tls, authority = self._make_certificate(stack)
+            self._listener = self._listen(tls)
             stack.callback(self._listener.close)
             if options.url is None:
-                self._engine = stack.enter_context(EngineProcess(options, self._listener.port))
+                engine = EngineProcess(options, self._listener.port, authority=authority)
+                self._engine = stack.enter_context(engine)
+                stack.callback(self._stalls.release)
                 self._engine.wait_until_serving()
                 self._idle = usage(self._engine.pid)
             if options.pin_load is not None:
@@ -76,6 +89,31 @@ class Run:
                 call.carrier.release()
         gc.enable()
         return self._report()
+
+    def _make_certificate(self, stack: ExitStack) -> tuple[ssl.SSLContext | None, Path | None]:
+        if not self._options.tls:
+            return None, None
+        return make_certificate(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+
+    def _listen(self, tls: ssl.SSLContext | None) -> ProviderListener:
+        options = self._options
+
+        def make_session(connection: Connection) -> ProviderSession:
+            return ProviderSession(
+                self._loop,
+                connection,
+                self._figures,
+                audio=options.audio,
+                speaks=options.provider_speaks,
+                strict=options.strict,
+            )
+
+        return ProviderListener(
+            self._loop, self._figures, port=options.provider_port, make_session=make_session, tls=tls
+        )
+
+    def _engine_pids(self) -> list[int]:
+        return process_tree(self._engine.pid) if self._engine else []
 
     def _media_url(self) -> MediaUrl:
         text = self._options.url or f"ws://127.0.0.1:{self._engine.port if self._engine else 0}/media-stream"
@@ -107,6 +145,8 @@ class Run:
                 barge_in_every_s=options.barge_in_every_s,
                 keep=options.audio == "pcm24k" and number < _KEPT_CALLS,
                 seed=options.seed,
+                network=options.network,
+                strict=options.strict,
             )
             self._calls.append(call)
 
@@ -144,8 +184,9 @@ class Run:
         """One tick of the callers' clock: the calls of this phase say their next 20 ms."""
         if self._figures.measuring:
             self._figures.load_late_ms.append((now - self._origin_s - self._tick * _TICK_S) * 1000)
-        for call in self._phases[self._tick % _TICKS_PER_FRAME]:
-            call.carrier.speak(time.monotonic())
+        if self._options.caller_speaks or self._tick // _TICKS_PER_FRAME % _QUIET_FRAMES == 0:
+            for call in self._phases[self._tick % _TICKS_PER_FRAME]:
+                call.carrier.speak(time.monotonic())
         self._tick += 1
         self._loop.call_at(self._origin_s + self._tick * _TICK_S, self._speak)
 
@@ -163,10 +204,12 @@ class Run:
     def _begin(self, now: float) -> None:
         self._began = (time.monotonic(), time.process_time(), machine_busy_s(), self._usage())
         self._figures.measuring = True
+        self._stalls.begin(now)
         self._loop.call_at(now + self._options.seconds, self._end)
 
     def _end(self, now: float) -> None:
         self._figures.measuring = False
+        self._stalls.end()
         assert self._began is not None
         began_at, load_cpu_before_s, busy_before_s, before = self._began
         after, window_s = self._usage(), time.monotonic() - began_at
@@ -178,6 +221,7 @@ class Run:
             engine_idle_bytes=self._idle.resident_bytes,
             engine_busy_bytes=after.resident_bytes,
             load_cpu_share=load_cpu_s / window_s,
+            stalls=self._stalls.count,
             others_cpu_share=max(0.0, machine_busy_s() - busy_before_s - load_cpu_s - engine_cpu_s) / window_s,
         )
         for number, call in enumerate(self._calls):

@@ -7,6 +7,7 @@ epoll descriptor, since epoll's own timeout rounds up to whole milliseconds and 
 import heapq
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ _RECEIVE_BYTES = 65536
 _EVENTS_PER_TURN = 64
 # A peer that leaves this much unread has stopped reading.
 _OUTBOX_LIMIT_BYTES = 1 << 20
+# What a socket raises instead of waiting, plain or TLS.
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Loop:
@@ -76,17 +79,20 @@ class Loop:
 
 
 class Connection:
-    """A connected or connecting non-blocking TCP socket.
+    """A connected or connecting non-blocking TCP socket; with `tls`, a server's, wrapped in it.
 
     Attributes:
         on_bytes: called with (data, now_s) as data arrives.
         on_closed: called with now_s once, when the peer closed or the connection broke; not for our own `close`.
     """
 
-    def __init__(self, loop: Loop, sock: socket.socket) -> None:
+    def __init__(self, loop: Loop, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            sock = tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         self._loop, self._sock = loop, sock
+        self._shaking_hands = tls is not None
         self._outbox = bytearray()
         self.closed = False
         self.overflowed = False
@@ -111,7 +117,7 @@ class Connection:
             return
         try:
             sent = self._sock.send(data)
-        except BlockingIOError:
+        except _NOT_NOW:
             sent = 0
         except OSError:
             self._broke()
@@ -127,12 +133,15 @@ class Connection:
         self._loop.watch(self._sock.fileno(), self._ready, writable=True)
 
     def _ready(self, mask: int) -> None:
+        if self._shaking_hands:
+            self._shake_hands()
+            return
         if mask & select.EPOLLOUT:
             self._flush()
         if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not self.closed:
             try:
                 data = self._sock.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
+            except _NOT_NOW:
                 return
             except OSError:
                 data = b""
@@ -141,10 +150,25 @@ class Connection:
             else:
                 self._broke()
 
+    def _shake_hands(self) -> None:
+        assert isinstance(self._sock, ssl.SSLSocket)
+        try:
+            self._sock.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLWantWriteError:
+            self._loop.watch(self._sock.fileno(), self._ready, writable=True)
+            return
+        except OSError:
+            self._broke()
+            return
+        self._shaking_hands = False
+        self._loop.watch(self._sock.fileno(), self._ready, writable=bool(self._outbox))
+
     def _flush(self) -> None:
         try:
             sent = self._sock.send(self._outbox)
-        except BlockingIOError:
+        except _NOT_NOW:
             return
         except OSError:
             self._broke()

@@ -54,6 +54,8 @@ class Voice:
         self._item_samples_left = 0
         self._run_started_at, self._run_origin = 0.0, 0
         self._ahead_s = _AHEAD_S[0]
+        # What all deltas of the present item begin with, and a delta of its transcript.
+        self._delta_head = self._words = b""
 
     def begin(self, now: float) -> list[bytes]:
         """Start speaking after silence; the first delta comes with the next `speak`."""
@@ -93,6 +95,8 @@ class Voice:
         item = Item(f"item_{self._name}_{len(self.items) + 1}", self.produced, self.produced)
         self.items.append(item)
         shape = self._item_shape("in_progress")
+        self._delta_head = _event("response.output_audio.delta", **self._content())[:-1] + b',"delta":"'
+        self._words = _event("response.output_audio_transcript.delta", **self._content(), delta="words ")
         return [
             _event("response.output_item.added", **self._place(), item=shape),
             _event("conversation.item.added", previous_item_id=None, item=shape),
@@ -137,11 +141,8 @@ class Voice:
         self.items[-1].end = self.produced
         self.delta_times.append(now)
         self.delta_ends.append(self.produced)
-        events = [
-            # Base64 needs no escaping: put in as it is, sparing the encoder the longest string of all.
-            _event("response.output_audio.delta", **self._content())[:-1] + b',"delta":"' + delta + b'"}',
-            _event("response.output_audio_transcript.delta", **self._content(), delta="words "),
-        ]
+        # Base64 needs no escaping: put in as it is, sparing the encoder the longest string of all.
+        events = [self._delta_head + delta + b'"}', self._words]
         if not self._item_samples_left:
             events += self._end_item("completed")
             if self._items_left:
