@@ -6,6 +6,7 @@ import pytest
 from conversation_host import RecordingHost, make_conversation, open_session
 
 from engine.call.conversation import EARLY_LIMIT_BYTES, FAILURE_LIMIT, RealtimeConversation
+from engine.call.ledger import HeardItem
 from engine.call.transcript import Transcript
 from engine.errors import ProviderError, ProviderFatalError
 from engine.wire import realtime
@@ -410,3 +411,29 @@ def test_errors_that_the_call_survives_are_told_once_each() -> None:
     assert len(session.host.warnings) == 2
     assert session.host.lost == []
     assert session.conversation.counts.errors == 4
+
+
+def test_the_end_of_speech_is_heard_also_when_the_service_ends_the_session() -> None:
+    session = Session()
+    session.receive(ResponseCreated("r1"))
+    session.speak("r1", "a", 110)
+    session.receive(ErrorReported("session_expired", "", "", ""))
+    session.host.pass_time(1)
+    assert session.host.playout.pacer.queued_bytes == 0
+
+
+def test_a_refusal_of_nothing_we_asked_asks_for_nothing() -> None:
+    session = Session()
+    session.receive(ErrorReported(ALREADY_ACTIVE, "", "", ""))
+    session.conversation.advance(session.host.now + 5)
+    assert session.host.creates() == []
+
+
+def test_a_filters_rounding_is_not_truncated_beyond_the_item() -> None:
+    session = Session(audio="pcm24k")
+    # 23 samples are less than a millisecond, and 8 samples on the telephone are a whole one
+    session.receive(ResponseCreated("r1"), AudioDelta("r1", "a", 0, bytes(46)), AudioDone("r1", "a"))
+    session.speak("r1", "b", 600)
+    session.host.interrupt = lambda: (HeardItem("a", 1), HeardItem("b", 0))  # type: ignore[method-assign]
+    session.receive(SpeechStarted(0, "u"))
+    assert session.host.truncations() == [("a", 0), ("b", 0)]

@@ -188,7 +188,8 @@ class CallCore(RuleBasedStateMachine):
             # nothing tells how long Twilio's playout takes to start, and late marks may look like a halt
             return UNSEEN_MS + self.start_ms, UNSEEN_MS + (self.trouble_ms + 200 if self.trouble_ms else 0)
         if self.trouble_ms == 0:
-            return UNSEEN_MS + self.start_ms, UNSEEN_MS
+            # speech that follows a pause shorter than the start of playout finds Twilio still playing, and starts sooner
+            return UNSEEN_MS + self.start_ms, UNSEEN_MS + self.start_ms
         return UNSEEN_MS + self.start_ms, UNSEEN_MS + self.start_ms + self.trouble_ms + 200
 
     def check_heard(self, start: int) -> int:

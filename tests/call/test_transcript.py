@@ -106,3 +106,11 @@ def test_no_order_of_words_and_cuts_loses_the_callers_words(steps: list[tuple]) 
     assert kept == caller[len(caller) - len(kept) :]
     if len(steps) <= LINE_LIMIT:
         assert kept == caller
+
+
+def test_a_line_is_cut_once() -> None:
+    transcript = Transcript()
+    transcript.assistant_heard("a", 500, 1000)
+    transcript.assistant_said("a", TEN)
+    transcript.assistant_heard("a", 500, 1000)
+    assert texts(transcript) == ["one two three four five"]
