@@ -54,4 +54,4 @@ class Tool:
 
 def _is_async(handler: object) -> bool:
     """Whether calling it gives a coroutine: an async function, or an object whose ``__call__`` is one."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)

@@ -41,6 +41,35 @@ def test_the_c_sources_pass_under_the_sanitizers(sources: list[Path], tmp_path: 
     assert ran.returncode == 0, ran.stderr
 
 
+def test_the_polyphase_filters_pass_under_the_sanitizers(sources: list[Path], tmp_path: Path) -> None:
+    build([ROOT / "tests/c/polyphase_test.c", *sources], tmp_path / "polyphase_test")
+    ran = run(tmp_path / "polyphase_test")
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "complaint"),
+    [
+        ("INT16_MAX ? INT16_MAX", "INT16_MAX ? INT16_MIN", "failed"),
+        ("to->copy(output, block.outputs, owed)", "to->copy(output, block.outputs, owed + 1)", "heap-buffer-overflow"),
+        ("start * from->bytes, piece)", "start * from->bytes, piece + 1)", "AddressSanitizer"),
+    ],
+    ids=["saturation", "flush", "input"],
+)
+def test_the_polyphase_test_notices_a_fault(
+    sources: list[Path], tmp_path: Path, right: str, wrong: str, complaint: str
+) -> None:
+    faulty = tmp_path / "polyphase.c"
+    original = (ROOT / "codec_c/polyphase.c").read_text()
+    assert original.count(right) == 1
+    faulty.write_text(original.replace(right, wrong))
+    others = [source for source in sources if source.name != faulty.name]
+    build([ROOT / "tests/c/polyphase_test.c", faulty, *others], tmp_path / "polyphase_test")
+    ran = run(tmp_path / "polyphase_test")
+    assert ran.returncode != 0
+    assert complaint in ran.stderr
+
+
 def test_the_c_test_notices_one_sample_too_many(sources: list[Path], tmp_path: Path) -> None:
     faulty = tmp_path / "g711.c"
     original = (ROOT / "codec_c/g711.c").read_text()

@@ -25,6 +25,8 @@ from engine.wire.realtime import SessionConfig, Severity
 
 # The caller's audio kept while the session is being set up; more than a slow connect takes.
 EARLY_LIMIT_BYTES: Final = 3 * 8000
+# Keys kept meanwhile.
+EARLY_KEYS_LIMIT: Final = 64
 # Items whose length is remembered. Those that can still be cut off are in Twilio's buffer or our queue: a handful.
 ITEM_MEMORY: Final = 64
 # Responses that may fail one after the other before the provider is taken for lost.
@@ -119,6 +121,8 @@ class RealtimeConversation:
         self._playing_item = ""
         self._early: deque[bytes] = deque()
         self._early_bytes = 0
+        # keys pressed before the session was ready
+        self._early_keys = ""
         self._failures = 0
         self._creates = 0
         self._errors_told: set[str] = set()
@@ -150,6 +154,8 @@ class RealtimeConversation:
             self._host.send_event(realtime.user_message(f"[The caller pressed {' '.join(digits)} on the keypad.]"))
             self._turns.ask()
             self.advance(now)
+        elif self._state is not _State.LOST:
+            self._early_keys = (self._early_keys + digits)[-EARLY_KEYS_LIMIT:]
 
     def tool_finished(self, call_id: str, output: str, now: float) -> None:
         """Returns a function's output, JSON text, to the model."""
@@ -226,6 +232,8 @@ class RealtimeConversation:
             ulaw = self._early.popleft()
             self.hear(binascii.b2a_base64(ulaw, newline=False).decode(), ulaw)
         self._early_bytes = 0
+        if self._early_keys:
+            self.keys_pressed(self._early_keys, now)
 
     def _audio_delta(self, delta: realtime.AudioDelta) -> None:
         self.counts.deltas += 1

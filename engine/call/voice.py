@@ -1,7 +1,7 @@
 """The provider's audio format and the telephone's, each turned into the other.
 
 Owns the conversion in both directions. G.711 mu-law passes through byte for byte; 24 kHz PCM goes through codec and
-resampler. Each item of the provider's speech has a resampler of its own, so that it ends to the sample where the
+resampler at once. Each item of the provider's speech has a resampler of its own, so that it ends to the sample where the
 provider's audio ends: milliseconds counted on one side are milliseconds on the other.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from engine.audio.g711 import ulaw_decode, ulaw_encode
-from engine.audio.resample import Resampler
+from engine.audio.polyphase import UlawDownsampler, UlawUpsampler
 from engine.call.pacer import BYTES_PER_MS
 from engine.wire import realtime
 
@@ -77,15 +76,15 @@ class TranscodedVoice:
     """The provider speaks ``audio/pcm``: 16-bit little-endian, 24000 Hz, mono."""
 
     def __init__(self) -> None:
-        self._up = Resampler(8000, PCM_HZ)
+        self._up = UlawUpsampler(PCM_HZ)
         # the item being converted, its resampler, and half a sample that came at the end of a piece
         self._item_id = ""
-        self._down = Resampler(PCM_HZ, 8000)
+        self._down = UlawDownsampler(PCM_HZ)
         self._odd = b""
 
     def append(self, payload: str, ulaw: bytes) -> bytes:
         """Decodes and resamples; what the filter holds back comes with the next piece."""
-        pcm = self._up.process(ulaw_decode(ulaw))
+        pcm = self._up.process(ulaw)
         return realtime.append_pcm(pcm) if pcm else b""
 
     def hear(self, item_id: str, audio: bytes) -> bytes:
@@ -95,18 +94,18 @@ class TranscodedVoice:
         audio = self._odd + audio
         whole = len(audio) & ~1
         self._odd = audio[whole:]
-        return ulaw_encode(self._down.process(audio[:whole]))
+        return self._down.process(audio[:whole])
 
     def _begin(self, item_id: str) -> None:
         self._item_id = item_id
-        self._down = Resampler(PCM_HZ, 8000)
+        self._down = UlawDownsampler(PCM_HZ)
         self._odd = b""
 
     def finish(self, item_id: str) -> bytes:
         """Flushes the filter."""
         if item_id != self._item_id:
             return b""
-        tail = ulaw_encode(self._down.flush())
+        tail = self._down.flush()
         self._begin("")
         return tail
 

@@ -140,6 +140,8 @@ class Call:
 
     async def _watch_link(self) -> None:
         closed = await self._link.wait_closed()
+        if self._link.crashed:
+            self.end("internal error", 1011)
         how = f"{closed.code} {closed.reason}".strip()
         self.end(f"Twilio's socket closed without stop ({how})")
 

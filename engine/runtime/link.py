@@ -229,6 +229,11 @@ class Link:
             elif type(message) is Closed:
                 self._end(message)
 
+    @property
+    def crashed(self) -> bool:
+        """Whether the connection ended because a callback raised."""
+        return self._crash is not None
+
     def crash(self, error: Exception) -> None:
         """Ends the link because a callback raised; :meth:`run_reader` raises it in the call's nursery."""
         self._crash = error

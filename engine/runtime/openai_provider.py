@@ -7,6 +7,7 @@ lost is replaced within the call, with growing pauses; what was said is told to 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
@@ -42,12 +43,21 @@ class OpenAIProvider:
         port: The call.
         settings: Key, model, voice, audio, instructions, greeting.
         tools: What the model may call, by name.
+        ssl_context: Trusts the service's certificate; by default, the system's authorities. Loading those takes
+            milliseconds, so calls share one.
     """
 
-    def __init__(self, port: CallPort, settings: Settings, tools: Mapping[str, Tool]) -> None:
+    def __init__(
+        self,
+        port: CallPort,
+        settings: Settings,
+        tools: Mapping[str, Tool],
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
         self._port = port
         self._settings = settings
         self._tools = tools
+        self._ssl_context = ssl_context
         self._transcript = Transcript()
         self._link: Link | None = None
         self._now = port.mover.clock.now
@@ -135,7 +145,11 @@ class OpenAIProvider:
             ConnectionFailed: The connection could not be made or ended.
         """
         link = await connect(
-            realtime_url(self._settings), headers=self._headers(), now=self._now, name="the Realtime service"
+            realtime_url(self._settings),
+            headers=self._headers(),
+            now=self._now,
+            name="the Realtime service",
+            ssl_context=self._ssl_context,
         )
         link.on_text = self._text_received
         self._link = link

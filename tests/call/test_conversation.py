@@ -437,3 +437,14 @@ def test_a_filters_rounding_is_not_truncated_beyond_the_item() -> None:
     session.host.interrupt = lambda: (HeardItem("a", 1), HeardItem("b", 0))  # type: ignore[method-assign]
     session.receive(SpeechStarted(0, "u"))
     assert session.host.truncations() == [("a", 0), ("b", 0)]
+
+
+def test_keys_pressed_before_the_session_is_ready_are_told_once_it_is() -> None:
+    host = RecordingHost()
+    conversation = make_conversation(host, greeting="")
+    conversation.keys_pressed("1", host.now)
+    conversation.keys_pressed("2", host.now)
+    assert host.sent == []
+    open_session(conversation, host)
+    told = [event["item"]["content"][0]["text"] for event in host.sent if event["type"] == "conversation.item.create"]
+    assert told == ["[The caller pressed 1 2 on the keypad.]"]

@@ -1,6 +1,5 @@
 """The port, over real loopback sockets: who gets a connection, and that nothing stays open."""
 
-import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -111,7 +110,7 @@ async def running_port(
 
 
 def open_descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
 
 async def test_an_upgrade_reaches_the_media_route_with_every_byte() -> None:
