@@ -41,8 +41,12 @@ def test_the_c_sources_pass_under_the_sanitizers(sources: list[Path], tmp_path: 
     assert ran.returncode == 0, ran.stderr
 
 
+def build_polyphase_test(directory: Path, polyphase: Path) -> None:
+    build([ROOT / "tests/c/polyphase_test.c", polyphase, ROOT / "codec_c/g711.c"], directory / "polyphase_test")
+
+
 def test_the_polyphase_filters_pass_under_the_sanitizers(sources: list[Path], tmp_path: Path) -> None:
-    build([ROOT / "tests/c/polyphase_test.c", *sources], tmp_path / "polyphase_test")
+    build_polyphase_test(tmp_path, ROOT / "codec_c/polyphase.c")
     ran = run(tmp_path / "polyphase_test")
     assert ran.returncode == 0, ran.stderr
 
@@ -51,7 +55,11 @@ def test_the_polyphase_filters_pass_under_the_sanitizers(sources: list[Path], tm
     ("right", "wrong", "complaint"),
     [
         ("INT16_MAX ? INT16_MAX", "INT16_MAX ? INT16_MIN", "failed"),
-        ("to->copy(output, block.outputs, owed)", "to->copy(output, block.outputs, owed + 1)", "heap-buffer-overflow"),
+        (
+            "to->copy(output, block.outputs, owed)",
+            "to->copy(output, block.outputs, owed + (owed > 0))",
+            "heap-buffer-overflow",
+        ),
         ("start * from->bytes, piece)", "start * from->bytes, piece + 1)", "AddressSanitizer"),
     ],
     ids=["saturation", "flush", "input"],
@@ -63,8 +71,7 @@ def test_the_polyphase_test_notices_a_fault(
     original = (ROOT / "codec_c/polyphase.c").read_text()
     assert original.count(right) == 1
     faulty.write_text(original.replace(right, wrong))
-    others = [source for source in sources if source.name != faulty.name]
-    build([ROOT / "tests/c/polyphase_test.c", faulty, *others], tmp_path / "polyphase_test")
+    build_polyphase_test(tmp_path, faulty)
     ran = run(tmp_path / "polyphase_test")
     assert ran.returncode != 0
     assert complaint in ran.stderr
