@@ -40,10 +40,13 @@ format: $(STAMP)  ## let ruff lay out the Python files
 types: $(STAMP)  ## mypy, strict, on the engine
 	@$(BIN)/mypy
 
-sanitize:  ## run the C test under the address and undefined-behaviour sanitizers
+sanitize:  ## run the C tests under the address and undefined-behaviour sanitizers
 	@mkdir -p build
-	$(CC) $(SANITIZE) -Icodec_c -o build/codec_test tests/c/codec_test.c codec_c/*.c
-	build/codec_test
+	for test in tests/c/*_test.c; do \
+	    program=build/$$(basename $$test .c); \
+	    $(CC) $(SANITIZE) -Icodec_c -o $$program $$test codec_c/*.c; \
+	    $$program; \
+	done
 
 clean:  ## remove what was made, the virtual environment too
 	rm -rf $(VENV) build dist *.egg-info engine/*.so demo-output

@@ -1,19 +1,19 @@
 """Writes `polyphase_filters.h`: the filters of `polyphase.c`, with how they were made. Needs numpy, which `polyphase.c` does not.
 
-    python codec_c/polyphase_filters.py                 rewrite polyphase_filters.h
-    python codec_c/polyphase_filters.py --check         exit with status 1 if the file is not what this program writes
-    python codec_c/polyphase_filters.py --plot x.svg    draw the frequency responses of the rounded filters
-    python codec_c/polyphase_filters.py --measure       print their ripple and floor
+    python codec_c/polyphase_filters.py             rewrite polyphase_filters.h
+    python codec_c/polyphase_filters.py --check     exit with status 1 if the file is not what this program writes
+    python codec_c/polyphase_filters.py --search    print the weights of the stopband that suit each filter best
 
 One low-pass filter for each factor between 8000 Hz and the higher rate, 2 and 3, of odd length and symmetric: its delay is a whole
 number of samples and the same at all frequencies. It keeps 0 to 3400 Hz, the telephone band, and stops what lies from 4600 Hz on:
 8000 - 3400 is the lowest image of the band that is kept, and the lowest frequency whose alias would fall into it. In between,
 only what lies above 3400 Hz is at stake.
 
-The length, 24 samples at 8000 Hz, is three SSE2 registers for each phase of an interpolator, and a lookahead of 12 samples: 1.5 ms.
-The error is minimax (Lawson's iteration of weighted least squares), the stopband's weighed STOP_WEIGHT times the passband's. The
-taps are rounded to 16 bits such that each phase of an interpolator, and each decimator as a whole, adds up to exactly 1: a
-constant comes out as it went in. The weights are those of 20, 25 ... 120 whose rounded filters have the lowest floor.
+The length, 24 samples at 8000 Hz, makes three registers of eight samples for each phase of an interpolator, and a lookahead of
+12 samples: 1.5 ms. The error is minimax (Lawson's iteration of weighted least squares), the stopband's weighed STOP_WEIGHT times
+the passband's. The taps are rounded to 16 bits such that each phase of an interpolator, and each decimator as a whole, adds up to
+exactly 1: a constant comes out as it went in. Of the weights 20, 22 ... 70 that keep the ripple below 0.042 dB, each filter has
+that with the lowest floor after rounding, the flatter one at a tie; without rounding, floors would be near -80 dB.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ HEADER = Path(__file__).with_name("polyphase_filters.h")
 LOW_HZ = 8000
 PASS_HZ, STOP_HZ = 3400.0, 4600.0
 LOOKAHEAD = 12  # samples at 8000 Hz
-STOP_WEIGHT = {(2, "up"): 95.0, (3, "up"): 120.0, (2, "down"): 110.0, (3, "down"): 40.0}
+STOP_WEIGHT = {(2, "up"): 52.0, (3, "up"): 46.0, (2, "down"): 38.0, (3, "down"): 40.0}
 # 2^bits is a tap of 1. The most that the sum of |tap| may be is 65535, or full-scale input could overflow 32 bits.
 BITS = {"up": 14, "down": 15}
 MOST_TAP_SUM = 65535
 GRID_POINTS = 200  # in the passband
-PIN_WEIGHT = 1e4
+PIN_WEIGHT = 1e4  # of the error at 0 Hz and at 8000 Hz, the image of 0 Hz: next to none before rounding, none after
 ROUNDS = 100
+MOST_RIPPLE_DB = 0.042
 VALUES_PER_LINE = 12
 
 
@@ -57,9 +58,8 @@ def design_half(factor: int, stop_weight: float) -> Floats:
     for _ in range(ROUNDS):
         scale = np.sqrt(weight) * importance
         half: Floats = np.linalg.lstsq(cosines * scale[:, None], wanted * scale, rcond=None)[0]
-        weight[:-2] *= (
-            np.abs(cosines @ half - wanted)[:-2] * importance[:-2]
-        )  # what errs most counts more in the next round
+        error = np.abs(cosines @ half - wanted) * importance
+        weight[:-2] *= error[:-2]  # what errs most counts more in the next round
         weight[:-2] = np.maximum(weight[:-2] / weight[:-2].max(), 1e-12)
     return half
 
@@ -154,10 +154,12 @@ def header_text() -> str:
 
 
 def search_weights() -> None:
-    """Print, for each filter, the stopband weights that leave the lowest floors after rounding."""
+    """Print, for each filter, the stopband weights with the lowest floors among those that keep the ripple small."""
     for factor, way in STOP_WEIGHT:
-        tried = [(*ripple_and_floor_db(make_rows(factor, way, weight), factor), weight) for weight in range(20, 125, 5)]
-        for ripple_db, floor_db, weight in sorted(tried, key=lambda found: found[1])[:3]:
+        weights = range(20, 72, 2)
+        tried = [(*ripple_and_floor_db(make_rows(factor, way, weight), factor), weight) for weight in weights]
+        flat = [found for found in tried if found[0] < MOST_RIPPLE_DB]
+        for ripple_db, floor_db, weight in sorted(flat, key=lambda found: (round(found[1], 1), found[0]))[:3]:
             print(f"{way} by {factor}: weight {weight}, ripple {ripple_db:.3f} dB, floor {floor_db:.1f} dB")
 
 

@@ -34,6 +34,8 @@ LOOKAHEAD_MS: Final = 1.5
 _WIDEBAND_HZ: Final = frozenset({16000, 24000})
 _BYTES_PER_SAMPLE: Final = 2
 _MOST_FLUSHED_SAMPLES: Final = 36  # POLYPHASE_MOST_FLUSHED
+_CODE_FORMATS: Final = frozenset({"B", "b", "c"})
+_SAMPLE_FORMATS: Final = _CODE_FORMATS | {"h", "<h"}
 _CHARS: Final = ffi.typeof("char[]")  # parsed once: cffi would look the text up at each allocation
 _STATE: Final = ffi.typeof("polyphase *")
 
@@ -74,9 +76,10 @@ class PolyphaseResampler:
 
         Raises:
             ValueError: `pcm` is not a whole number of samples.
-            TypeError: `pcm` is not contiguous.
+            TypeError: `pcm` holds something else than bytes or int16.
+            BufferError: `pcm` is not contiguous.
         """
-        source, size_bytes = (pcm, len(pcm)) if type(pcm) is bytes else _borrow(pcm)
+        source, size_bytes = (pcm, len(pcm)) if type(pcm) is bytes else _borrow(pcm, _SAMPLE_FORMATS)
         samples = _count_samples(size_bytes)
         output = ffi.new(_CHARS, samples * self._most_bytes)
         given = lib.polyphase_convert(self._state, output, source, samples)
@@ -103,9 +106,10 @@ class UlawUpsampler:
         """Take the next codes and give the samples that are certain by now: what `PolyphaseResampler` gives for them, decoded.
 
         Raises:
-            TypeError: `ulaw` is not contiguous.
+            TypeError: `ulaw` does not consist of bytes.
+            BufferError: `ulaw` is not contiguous.
         """
-        source, codes = (ulaw, len(ulaw)) if type(ulaw) is bytes else _borrow(ulaw)
+        source, codes = (ulaw, len(ulaw)) if type(ulaw) is bytes else _borrow(ulaw, _CODE_FORMATS)
         pcm = ffi.new(_CHARS, codes * self._bytes_per_code)
         given = lib.polyphase_convert_from_ulaw(self._state, pcm, source, codes)
         return ffi.unpack(pcm, given * _BYTES_PER_SAMPLE)
@@ -131,9 +135,10 @@ class UlawDownsampler:
 
         Raises:
             ValueError: `pcm` is not a whole number of samples.
-            TypeError: `pcm` is not contiguous.
+            TypeError: `pcm` holds something else than bytes or int16.
+            BufferError: `pcm` is not contiguous.
         """
-        source, size_bytes = (pcm, len(pcm)) if type(pcm) is bytes else _borrow(pcm)
+        source, size_bytes = (pcm, len(pcm)) if type(pcm) is bytes else _borrow(pcm, _SAMPLE_FORMATS)
         samples = _count_samples(size_bytes)
         ulaw = ffi.new(_CHARS, samples)
         return ffi.unpack(ulaw, lib.polyphase_convert_to_ulaw(self._state, ulaw, source, samples))
@@ -177,8 +182,10 @@ def _count_samples(size_bytes: int) -> int:
     return size_bytes // _BYTES_PER_SAMPLE
 
 
-def _borrow(data: Bytes) -> tuple[CData, int]:
-    view = memoryview(data).cast("B")
+def _borrow(data: Bytes, formats: frozenset[str]) -> tuple[CData, int]:
+    view = memoryview(data)
+    if view.format not in formats:
+        raise TypeError(f"cannot convert a buffer of format {view.format!r}")
     return ffi.from_buffer(view), view.nbytes
 
 
