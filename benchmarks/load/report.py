@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .call import Call
-from .figures import Figures, summary
+from .figures import Figures, percentile, summary
 from .options import Options
 from .speech import SAMPLES_PER_MS, Tape
 from .transcoded import Alignment, check_alignment, pcm24k_as_8k, ulaw_as_8k
@@ -77,7 +77,8 @@ def gather(options: Options, figures: Figures, calls: list[Call], tape: Tape, us
         "frame_late_ms": summary(figures.frame_late_ms),
         "heard_error_ms": {
             **heard_late,
-            "abs_p99": heard[min(len(heard) - 1, int(0.99 * len(heard)))] if heard else 0.0,
+            "abs_p50": percentile(heard, 0.5),
+            "abs_p99": percentile(heard, 0.99),
         },
         "hangup_to_provider_closed_ms": summary(figures.hangup_ms),
         "depth_max_ms": depths,

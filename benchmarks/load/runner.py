@@ -33,6 +33,7 @@ _RAMP_GAP_S = 0.004
 _HOPELESS_AFTER = 3
 _HANG_UP_SPREAD_S = 0.5
 _CLOSE_S = 3.0
+_CLOSED_POLL_S = 0.05
 _PROGRESS_S = 5.0
 # A caller who does not speak still sends a frame now and then, or the engine would take the line for dead.
 _QUIET_FRAMES = 200
@@ -226,10 +227,16 @@ class Run:
         )
         for number, call in enumerate(self._calls):
             self._loop.call_at(now + _HANG_UP_SPREAD_S * number / len(self._calls), call.hang_up)
-        self._loop.call_at(now + _HANG_UP_SPREAD_S + _CLOSE_S, self._stop)
+        hung_up_at = now + _HANG_UP_SPREAD_S
+        self._loop.call_at(hung_up_at, lambda later: self._stop_when_closed(later, hung_up_at + _CLOSE_S))
 
-    def _stop(self, now: float) -> None:
-        self._loop.stop()
+    def _stop_when_closed(self, now: float, deadline: float) -> None:
+        """Stop once the engine has closed every provider session, or never will."""
+        sessions = [call.session for call in self._calls if call.session is not None]
+        if now >= deadline or all(session.closed for session in sessions):
+            self._loop.stop()
+        else:
+            self._loop.call_at(now + _CLOSED_POLL_S, lambda later: self._stop_when_closed(later, deadline))
 
     def _report(self) -> int:
         assert self._used is not None

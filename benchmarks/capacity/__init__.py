@@ -1,0 +1,1 @@
+"""How many calls one core of this machine holds."""

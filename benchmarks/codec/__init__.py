@@ -1,0 +1,1 @@
+"""What a 20 ms frame costs to encode, resample, and put on the wire."""

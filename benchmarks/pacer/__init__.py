@@ -1,0 +1,1 @@
+"""How punctually frames leave, and what a stall of the process does to a caller."""
