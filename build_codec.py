@@ -24,6 +24,7 @@ C_SOURCES = ROOT / "codec_c"
 PREAMBLE = """
 #include "frame_timer.h"
 #include "g711.h"
+#include "mover.h"
 #include "polyphase.h"
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the codec's samples are little-endian, and so must the host be"

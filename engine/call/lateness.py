@@ -6,6 +6,7 @@ percentile is too large by at most 12.5 %.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, frexp
 from typing import Final
 
@@ -20,6 +21,15 @@ class Lateness:
         self._buckets = [0] * (_OCTAVES * _STEPS)
         self.count = 0
         self.worst_s = 0.0
+
+    @classmethod
+    def from_counts(cls, buckets: Sequence[int], worst_s: float) -> Lateness:
+        """Makes one of counts that were taken elsewhere, in buckets of the same widths (``codec_c/pacer.h``)."""
+        lateness = cls()
+        lateness._buckets = list(buckets)
+        lateness.count = sum(buckets)
+        lateness.worst_s = worst_s
+        return lateness
 
     def add(self, seconds: float) -> None:
         """Counts one duration; negative ones count as none."""

@@ -10,12 +10,25 @@ The schedule keeps its origin through a talk spurt: a frame that leaves late doe
 frames leave at once, and lateness is counted. Only when Twilio's buffer must have run dry does the schedule start
 anew, because playout did; then a whole lead leaves at once. Always holds: frames leave in the order the audio came,
 every byte once; less audio than a frame holds leaves only at the end of a piece that is complete, filled with silence.
+
+The model runs in C (``codec_c/pacer.h``), where the mover's pass takes frames without a word from Python; this is its
+face, and the slow way to take them one by one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from math import inf
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from engine._codec import ffi, lib
+from engine.call.lateness import Lateness
+
+if TYPE_CHECKING:  # a name of the type stub only
+    from engine._codec import CData
+
+# Audio that may lie in memory of C; it is read before the call returns.
+Audio: TypeAlias = bytes | bytearray | memoryview
 
 BYTES_PER_MS: Final = 8  # G.711, 8000 Hz, one byte a sample
 SILENCE: Final = b"\xff"  # mu-law 0xFF decodes to 0 (protocols.md F)
@@ -23,10 +36,6 @@ SILENCE: Final = b"\xff"  # mu-law 0xFF decodes to 0 (protocols.md F)
 QUEUE_LIMIT_MS: Final = 15 * 60 * 1000
 # How much more than the lead Twilio's buffer may hold: 40 ms, less what the model cannot see of it, two grid steps.
 ABOVE_LEAD_MS: Final = 38
-# Dues lie on this grid, the frame clock's, so that they are served by the tick they name and not by the one after.
-GRID_S: Final = 0.001
-# A due is met if it lies at most this far ahead: floating-point dust, and a clock that woke us a hair early.
-_EARLY_S: Final = 0.00005
 
 
 class PacedFrame(NamedTuple):
@@ -44,6 +53,22 @@ class PacedFrame(NamedTuple):
     audio_bytes: int
     plays_at: float
     late_s: float
+    starts_spurt: bool
+
+
+class PacedRun(NamedTuple):
+    """Frames that left one behind the other and play without a gap.
+
+    Attributes:
+        audio_bytes: How much queued audio they hold.
+        filler_bytes: How much silence fills the last of them.
+        plays_at: When the first begins to play, in seconds.
+        starts_spurt: Whether playout was empty before it.
+    """
+
+    audio_bytes: int
+    filler_bytes: int
+    plays_at: float
     starts_spurt: bool
 
 
@@ -75,30 +100,48 @@ class FramePacer:
             raise ValueError("frame_ms must lie between 10 and 200")
         if lead_ms < 0:
             raise ValueError("lead_ms must not be negative")
-        self._frame_bytes = frame_ms * BYTES_PER_MS
-        self._frame_s = frame_ms / 1000
         # what Twilio's buffer has run down to when the next frame is due
-        self._lead_s = max(0, min(lead_ms, lead_ms + ABOVE_LEAD_MS - frame_ms)) / 1000
-        # audio that has not left yet
-        self._queue = bytearray()
-        # how much of the queue nothing more belongs to: its last, partial frame may leave as it is
-        self._complete_bytes = 0
-        # when Twilio's buffer runs dry, by the model
-        self._dry_at = float("-inf")
-        # since when a frame has been ready to leave; no frame is due before
-        self._ready_at = float("-inf")
-        self.counts = PacerCounts()
+        run_down_ms = max(0, min(lead_ms, lead_ms + ABOVE_LEAD_MS - frame_ms))
+        self._state = ffi.gc(lib.pacer_new(frame_ms, run_down_ms / 1000), lib.pacer_free)
+        if not self._state:
+            raise MemoryError
+        self._frame_bytes = frame_ms * BYTES_PER_MS
+        # where the slow way puts a frame
+        self._ulaw = ffi.new("char[]", self._frame_bytes)
+        self._frame = ffi.new("struct paced_frame *")
+
+    @property
+    def state(self) -> CData:
+        """The ``struct pacer``; it lives as long as this object."""
+        return self._state
 
     @property
     def queued_bytes(self) -> int:
         """Audio that has not left yet."""
-        return len(self._queue)
+        return int(self._state.size)
+
+    @property
+    def counts(self) -> PacerCounts:
+        """What happened since the call began."""
+        state = self._state
+        return PacerCounts(state.frames, state.late_frames, state.underruns, state.underrun_s, state.refused_bytes)
+
+    @property
+    def lateness(self) -> Lateness:
+        """How late the frames left."""
+        lateness = self._state.lateness
+        return Lateness.from_counts(ffi.unpack(lateness.buckets, len(lateness.buckets)), lateness.worst_s)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all has left of what was complete, and nothing was queued since."""
+        return bool(self._state.ended) and not self._state.size
 
     def buffered_s(self, now: float) -> float:
         """How much Twilio still has to play, by the model, in seconds."""
-        return max(0.0, self._dry_at - now)
+        return max(0.0, self._state.dry_at - now)
 
-    def push(self, ulaw: bytes, now: float) -> int:
+    def push(self, ulaw: Audio, now: float) -> int:
         """Queues audio.
 
         Args:
@@ -108,21 +151,12 @@ class FramePacer:
         Returns:
             How many of the bytes were taken; fewer than given only when the queue is full, and then counted.
         """
-        taken = min(len(ulaw), QUEUE_LIMIT_MS * BYTES_PER_MS - len(self._queue))
-        if not self._is_ready():
-            self._ready_at = now
-        self._queue += ulaw if taken == len(ulaw) else ulaw[:taken]
-        self.counts.refused_bytes += len(ulaw) - taken
-        return taken
+        source = ulaw if type(ulaw) is bytes else ffi.from_buffer(ulaw)
+        return lib.pacer_push(self._state, source, len(ulaw), now)
 
     def complete(self, now: float) -> None:
         """Says that nothing follows for now: the last, partial frame may leave, filled with silence."""
-        if not self._is_ready():
-            self._ready_at = now
-        self._complete_bytes = len(self._queue)
-
-    def _is_ready(self) -> bool:
-        return len(self._queue) >= self._frame_bytes or self._complete_bytes > 0
+        lib.pacer_complete(self._state, now)
 
     def clear(self, now: float) -> int:
         """Drops what is queued, and takes Twilio's buffer for empty, as after a ``clear``.
@@ -130,55 +164,37 @@ class FramePacer:
         Returns:
             How many bytes were dropped from the queue.
         """
-        dropped = len(self._queue)
-        self._queue.clear()
-        self._dry_at = min(self._dry_at, _on_grid(now))
-        self._complete_bytes = 0
-        return dropped
+        return lib.pacer_clear(self._state, now)
 
     def due_at(self) -> float | None:
         """When the next frame is due, in seconds; None when there is none."""
-        return max(self._dry_at - self._lead_s, self._ready_at) if self._is_ready() else None
+        due_at = lib.pacer_due_at(self._state)
+        return None if due_at == inf else due_at
 
     def take(self, now: float) -> PacedFrame | None:
-        """Returns the next frame if it is due; call again until None."""
-        due_at = self.due_at()
-        if due_at is None or due_at > now + _EARLY_S:
+        """Returns the next frame if it is due; call again until None. What it accounts for, :meth:`take_runs` leaves out."""
+        frame = self._frame
+        if not lib.pacer_take(self._state, self._ulaw, frame, now):
             return None
-        audio = self._pop_audio()
-        # within the grid's step the model cannot tell dry from not dry
-        starts_spurt = now - self._dry_at > GRID_S
-        plays_at = max(now, self._dry_at)
-        if starts_spurt:
-            self._restart(now)
-        self._dry_at += self._frame_s
-        late_s = max(0.0, now - due_at)
-        self.counts.frames += 1
-        if late_s > self._frame_s:
-            self.counts.late_frames += 1
-        filled = audio if len(audio) == self._frame_bytes else audio.ljust(self._frame_bytes, SILENCE)
-        return PacedFrame(filled, len(audio), plays_at, late_s, starts_spurt)
+        self._state.run_count = 0
+        ulaw = ffi.unpack(self._ulaw, self._frame_bytes)
+        return PacedFrame(ulaw, frame.audio_bytes, frame.plays_at, frame.late_s, bool(frame.starts_spurt))
 
-    def _pop_audio(self) -> bytes:
-        """Takes a frame's audio off the queue; what follows a partial frame is not complete, and waits for the rest."""
-        is_whole = len(self._queue) >= self._frame_bytes
-        length = self._frame_bytes if is_whole else self._complete_bytes
-        audio = bytes(self._queue[:length])
-        del self._queue[:length]
-        self._complete_bytes = max(0, self._complete_bytes - length)
-        return audio
+    def take_runs(self) -> list[PacedRun]:
+        """Returns the account of what the mover has sent since the last time."""
+        state = self._state
+        runs = [
+            PacedRun(run.audio_bytes, run.filler_bytes, run.plays_at, bool(run.starts_spurt))
+            for run in state.runs[0 : state.run_count]
+        ]
+        state.run_count = 0
+        return runs
 
-    def _restart(self, now: float) -> None:
-        """Begins the schedule anew, on the grid."""
-        # A frame was ready before the buffer ran dry: we were too slow, and the caller heard the gap.
-        if self._ready_at < self._dry_at:
-            self.counts.underruns += 1
-            self.counts.underrun_s += now - self._dry_at
-        self._dry_at = _on_grid(now)
-        # the lead that follows is due at once, not late
-        self._ready_at = now
+    @property
+    def mark_wanted(self) -> bool:
+        """Whether a mark should follow what has left: the first frame of a spurt, half a second, or the end."""
+        return bool(lib.pacer_mark_wanted(self._state))
 
-
-def _on_grid(now: float) -> float:
-    """Rounds down to the frame clock's grid."""
-    return (now + _EARLY_S) // GRID_S * GRID_S
+    def marked(self) -> None:
+        """Says that a mark was sent, or is not to be."""
+        lib.pacer_marked(self._state)
