@@ -23,7 +23,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "tools": FOUNDATION,
     "audio": FOUNDATION | {"_codec"},
     "wire": FOUNDATION,
-    "call": FOUNDATION | {"wire", "audio", "tools"},
+    "call": FOUNDATION | {"wire", "audio", "tools", "_codec"},
     "web": FOUNDATION | {"call", "wire", "audio", "settings", "tools"},
     "runtime": FOUNDATION | {"call", "wire", "audio", "settings", "tools", "web", "_codec"},
     "simulator": FOUNDATION | {"audio"},  # plays the other side: an implementation of its own, or it proves nothing

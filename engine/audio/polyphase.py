@@ -102,6 +102,11 @@ class UlawUpsampler:
         self._state = _start_stream(TELEPHONE_HZ, output_hz)
         self._bytes_per_code = output_hz // TELEPHONE_HZ * _BYTES_PER_SAMPLE
 
+    @property
+    def state(self) -> CData:
+        """The stream, for C code that takes turns with this object; it lives as long as this does."""
+        return self._state
+
     def process(self, ulaw: Bytes, /) -> bytes:
         """Take the next codes and give the samples that are certain by now: what `PolyphaseResampler` gives for them, decoded.
 

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from engine.call.ledger import HeardItem
+from engine.call.pacer import Audio
 from engine.call.transcript import Transcript
 from engine.call.turns import ResponseTurns
 from engine.call.voice import Voice, make_voice
@@ -42,7 +43,7 @@ class Host(Protocol):
         """Sends a client event; ``audio`` says that it may be dropped when the provider stops reading."""
         ...
 
-    def play(self, item_id: str, ulaw: bytes) -> None:
+    def play(self, item_id: str, ulaw: Audio) -> None:
         """Queues audio for the caller: mu-law, 8000 Hz, mono."""
         ...
 
@@ -59,7 +60,7 @@ class Host(Protocol):
         ...
 
     def session_ready(self) -> None:
-        """The session has our configuration."""
+        """The session has our configuration: from now on audio may be appended without asking the conversation."""
         ...
 
     def warn(self, text: str) -> None:
@@ -129,6 +130,11 @@ class RealtimeConversation:
         self.counts = ConversationCounts()
 
     # ----------------------------------------------------------------------------------------------- from the caller
+
+    @property
+    def voice(self) -> Voice:
+        """The conversion between the provider's audio and the telephone's."""
+        return self._voice
 
     def hear(self, payload: str, ulaw: bytes) -> None:
         """Takes the caller's audio: base64 and the same as mu-law, 8000 Hz, mono."""

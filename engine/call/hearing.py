@@ -35,8 +35,9 @@ class Hearing:
     """The incoming audio of one call."""
 
     def __init__(self) -> None:
-        # the stamp, in bytes, that the next piece has if nothing is missing
-        self._expected_bytes: int | None = None
+        # The stamp, in bytes, that the next piece has if nothing is missing; None before the first. Whoever carries audio
+        # past this object moves it on.
+        self.expected_bytes: int | None = None
         self.counts = HearingCounts()
 
     def missing_before(self, timestamp_ms: int, n_bytes: int) -> bytes:
@@ -50,18 +51,18 @@ class Hearing:
             The silence that must be heard before it; mostly empty.
         """
         start_bytes = timestamp_ms * BYTES_PER_MS
-        expected_bytes = start_bytes if self._expected_bytes is None else self._expected_bytes
+        expected_bytes = start_bytes if self.expected_bytes is None else self.expected_bytes
         gap_bytes = start_bytes - expected_bytes
         if abs(gap_bytes) < TOLERANCE_MS * BYTES_PER_MS:
             # small differences are not followed, or they would add up unseen
-            self._expected_bytes = expected_bytes + n_bytes
+            self.expected_bytes = expected_bytes + n_bytes
             return b""
         if gap_bytes > 0:
-            self._expected_bytes = start_bytes + n_bytes
+            self.expected_bytes = start_bytes + n_bytes
             return self._repair(gap_bytes)
         self.counts.overlaps += 1
         is_far_back = gap_bytes < -REPAIR_LIMIT_MS * BYTES_PER_MS
-        self._expected_bytes = start_bytes + n_bytes if is_far_back else max(expected_bytes, start_bytes + n_bytes)
+        self.expected_bytes = start_bytes + n_bytes if is_far_back else max(expected_bytes, start_bytes + n_bytes)
         return b""
 
     def _repair(self, gap_bytes: int) -> bytes:

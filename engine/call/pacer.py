@@ -139,7 +139,7 @@ class FramePacer:
 
     def buffered_s(self, now: float) -> float:
         """How much Twilio still has to play, by the model, in seconds."""
-        return max(0.0, self._state.dry_at - now)
+        return float(max(0.0, self._state.dry_at - now))
 
     def push(self, ulaw: Audio, now: float) -> int:
         """Queues audio.

@@ -7,11 +7,14 @@ provider's audio ends: milliseconds counted on one side are milliseconds on the 
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from engine.audio.polyphase import UlawDownsampler, UlawUpsampler
-from engine.call.pacer import BYTES_PER_MS
+from engine.call.pacer import BYTES_PER_MS, Audio
 from engine.wire import realtime
+
+if TYPE_CHECKING:  # a name of the type stub only
+    from engine._codec import CData
 
 PCM_HZ: Final = 24000
 _PCM_BYTES_PER_MS: Final = PCM_HZ // 1000 * 2
@@ -19,6 +22,11 @@ _PCM_BYTES_PER_MS: Final = PCM_HZ // 1000 * 2
 
 class Voice(Protocol):
     """Audio to and from one provider session."""
+
+    @property
+    def upsampler(self) -> CData | None:
+        """The stream of the conversion to the provider, for C code that takes turns with it; None where there is none."""
+        ...
 
     def append(self, payload: str, ulaw: bytes) -> bytes:
         """Makes the event that carries the caller's audio to the provider.
@@ -32,7 +40,7 @@ class Voice(Protocol):
         """
         ...
 
-    def hear(self, item_id: str, audio: bytes) -> bytes:
+    def hear(self, item_id: str, audio: Audio) -> Audio:
         """Turns a piece of an item's audio into mu-law, 8000 Hz, mono. Pieces may be cut anywhere."""
         ...
 
@@ -52,11 +60,16 @@ class Voice(Protocol):
 class PassThroughVoice:
     """The provider speaks ``audio/pcmu``."""
 
+    @property
+    def upsampler(self) -> CData | None:
+        """None."""
+        return None
+
     def append(self, payload: str, ulaw: bytes) -> bytes:
         """Puts the payload into the event as it is."""
         return realtime.append_audio(payload)
 
-    def hear(self, item_id: str, audio: bytes) -> bytes:
+    def hear(self, item_id: str, audio: Audio) -> Audio:
         """Returns the audio as it is."""
         return audio
 
@@ -82,16 +95,21 @@ class TranscodedVoice:
         self._down = UlawDownsampler(PCM_HZ)
         self._odd = b""
 
+    @property
+    def upsampler(self) -> CData | None:
+        """The stream from 8 kHz mu-law to 24 kHz PCM."""
+        return self._up.state
+
     def append(self, payload: str, ulaw: bytes) -> bytes:
         """Decodes and resamples; what the filter holds back comes with the next piece."""
         pcm = self._up.process(ulaw)
         return realtime.append_pcm(pcm) if pcm else b""
 
-    def hear(self, item_id: str, audio: bytes) -> bytes:
+    def hear(self, item_id: str, audio: Audio) -> Audio:
         """Resamples and encodes; pieces may even cut a sample in two."""
         if item_id != self._item_id:
             self._begin(item_id)
-        audio = self._odd + audio
+        audio = self._odd + bytes(audio)
         whole = len(audio) & ~1
         self._odd = audio[whole:]
         return self._down.process(audio[:whole])
@@ -121,4 +139,6 @@ class TranscodedVoice:
 
 def make_voice(audio: str) -> Voice:
     """Makes the conversion for ``OPENAI_AUDIO``: ``pcmu`` or ``pcm24k``."""
-    return PassThroughVoice() if audio == "pcmu" else TranscodedVoice()
+    if audio == "pcmu":
+        return PassThroughVoice()
+    return TranscodedVoice()

@@ -11,20 +11,24 @@ import binascii
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from engine.call.hearing import Hearing
-from engine.call.lateness import Lateness
+from engine.call.pacer import Audio
 from engine.call.playout import Interruption, Playout, SendMedia
 from engine.errors import ProviderError, RemoteProtocolError
+from engine.runtime.leg import Leg
 from engine.runtime.link import Link
 from engine.runtime.mover import Mover
 from engine.runtime.provider import MakeProvider, Provider
 from engine.settings import Settings
 from engine.wire import twilio
 from engine.wire.twilio import TwilioStream
+
+if TYPE_CHECKING:  # a name of the type stub only
+    from engine._codec import CData
 
 START_LIMIT_S: Final = 5.0
 SILENCE_LIMIT_S: Final = 5.0
@@ -65,9 +69,11 @@ class Call:
         self._media_at = self._now()
         self._begun_at = self._now()
         self._close_code = 1000
-        self.lateness = Lateness()
+        # media that came here, and media that the mover carried past
         self._media_received = 0
-        self._media_sent = 0
+        self._media_carried = 0
+        # whether the mover was told how far the caller's voice has come
+        self._pass_led = False
         self._malformed = 0
         self._unrecognised = 0
         # Twilio's ids, empty until the stream has started
@@ -89,7 +95,9 @@ class Call:
         """
         self._link.on_text = self._text_received
         self._link.on_binary = self._binary_received
-        self._link.on_drained = lambda: self._send_due(self._now())
+        self._link.on_drained = self._link.on_mark_wanted = lambda: self._send_due(self._now())
+        self._link.on_attached = self._join_pass
+        self._link.on_detached = self._leave_pass
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -153,7 +161,7 @@ class Call:
             self.end(f"no start within {START_LIMIT_S:g} s", 1002)
             return
         while True:
-            quiet_s = self._now() - self._media_at
+            quiet_s = self._now() - self._heard_media_at()
             if quiet_s >= SILENCE_LIMIT_S:
                 self.end(f"no audio from Twilio for {SILENCE_LIMIT_S:g} s", 1002)
                 return
@@ -171,15 +179,16 @@ class Call:
     # ------------------------------------------------------------------------------------------------- from Twilio
 
     def _text_received(self, text: str) -> None:
+        self._follow_pass(self._link.leg)
         try:
             event = self._stream.receive(text)
+            if type(event) is twilio.MediaReceived:
+                self._hear(event)
+            else:
+                self._receive(event)
         except RemoteProtocolError as error:
             self._malformed_received(error)
-            return
-        if type(event) is twilio.MediaReceived:
-            self._hear(event)
-        else:
-            self._receive(event)
+        self._lead_pass()
 
     def _hear(self, media: twilio.MediaReceived) -> None:
         self._media_at = self._now()
@@ -214,6 +223,7 @@ class Call:
         self.parameters = dict(event.parameters)
         self._media_at = self._now()
         self._provider = self._make_provider(self)
+        self._join_pass()
         self._started.set()
         _log.info("%s: stream %s started", event.call_sid, event.stream_sid)
 
@@ -241,9 +251,52 @@ class Call:
         if keys and self._provider is not None:
             self._provider.keys_pressed(keys)
 
+    # ------------------------------------------------------------------------------------------- with the mover's pass
+
+    def _join_pass(self) -> None:
+        """Lets the mover send what is due, once the link is watched and the stream has begun."""
+        leg = self._link.leg
+        if leg is not None and self._stream.media_head:
+            leg.begin_stream(self._stream.stream_sid, self._stream.media_head, self._playout.pacer)
+            self._mover.expect(self._playout.due_at())
+
+    def carry_to(self, provider: Leg, upsampler: CData | None) -> None:
+        """Lets the mover carry the caller's voice past this object."""
+        if self._link.leg is not None and self._stream.media_head:
+            self._lead_pass()
+            self._link.leg.carry_to(provider, upsampler)
+
+    def stop_carrying(self) -> None:
+        """Takes the caller's voice back."""
+        if self._link.leg is not None:
+            self._link.leg.stop_carrying()
+
+    def _heard_media_at(self) -> float:
+        leg = self._link.leg
+        return self._media_at if leg is None else max(self._media_at, leg.state.media_at)
+
+    def _follow_pass(self, leg: Leg | None) -> None:
+        """Learns how far the mover has come with the caller's voice."""
+        if leg is not None and self._pass_led:
+            self._stream.next_sequence = leg.state.next_sequence
+            self._hearing.expected_bytes = leg.state.expected_bytes
+
+    def _lead_pass(self) -> None:
+        """Tells the mover how far this object has come."""
+        leg, expected_bytes = self._link.leg, self._hearing.expected_bytes
+        if leg is not None and expected_bytes is not None:
+            leg.state.next_sequence, leg.state.expected_bytes = self._stream.next_sequence, expected_bytes
+            self._pass_led = True
+
+    def _leave_pass(self, leg: Leg) -> None:
+        self._follow_pass(leg)
+        self._pass_led = False
+        self._media_at = max(self._media_at, leg.state.media_at)
+        self._media_carried += leg.state.media_received
+
     # --------------------------------------------------------------------------------------------- for the provider
 
-    def play(self, item_id: str, ulaw: bytes) -> None:
+    def play(self, item_id: str, ulaw: Audio) -> None:
         """Queues audio; what is due leaves at once."""
         now = self._now()
         self._playout.play(item_id, ulaw, now)
@@ -269,39 +322,48 @@ class Call:
 
     def _send_due(self, now: float) -> None:
         """Sends the frames and marks that are due; waits with all of them while Twilio takes nothing."""
-        if self._link.is_blocked:
+        leg = self._link.leg
+        if self._link.is_blocked or not self._stream.media_head:
             return
-        orders = self._playout.advance(now)
-        if orders:
-            stream, late = self._stream, self.lateness
-            payloads: list[bytes] = []
-            for order in orders:
-                if isinstance(order, SendMedia):
-                    self._media_sent += 1
-                    late.add(order.late_s)
-                    payloads.append(stream.send_media(order.ulaw))
-                else:
-                    payloads.append(stream.send_mark(order.name))
+        if leg is None:
+            self._send_orders(now)
+            self._alarm.set(self._playout.due_at())
+            return
+        while self._mover.send_due(self._link, leg, now):
+            name = self._playout.take_mark()
+            if name is not None:
+                self._link.send_nowait(self._stream.send_mark(name))
+        self._mover.expect(self._playout.due_at())
+
+    def _send_orders(self, now: float) -> None:
+        """The slow way, for a link that the mover cannot watch."""
+        payloads: list[bytes] = []
+        for order in self._playout.advance(now):
+            if isinstance(order, SendMedia):
+                payloads.append(self._stream.send_media(order.ulaw))
+            else:
+                payloads.append(self._stream.send_mark(order.name))
+        if payloads:
             self._link.send_batch_nowait(payloads)
-        self._alarm.set(self._playout.due_at())
 
     # --------------------------------------------------------------------------------------------------- its record
 
     def figures(self) -> dict[str, Any]:
         """What happened, for the log and for whoever measures."""
         pacer, ledger, hearing = self._playout.pacer.counts, self._playout.ledger.counts, self._hearing.counts
+        lateness = self._playout.pacer.lateness
         return {
             "call_sid": self.call_sid,
             "reason": self.end_reason,
             "seconds": round(self._now() - self._begun_at, 3),
-            "media_received": self._media_received,
-            "media_sent": self._media_sent,
+            "media_received": self._media_received + self._media_carried,
+            "media_sent": pacer.frames,
             "messages_missed": self._stream.messages_missed,
             "malformed": self._malformed,
             "unrecognised": self._unrecognised,
-            "late_ms_p50": round(self.lateness.percentile_s(50) * 1000, 3),
-            "late_ms_p99": round(self.lateness.percentile_s(99) * 1000, 3),
-            "late_ms_worst": round(self.lateness.worst_s * 1000, 3),
+            "late_ms_p50": round(lateness.percentile_s(50) * 1000, 3),
+            "late_ms_p99": round(lateness.percentile_s(99) * 1000, 3),
+            "late_ms_worst": round(lateness.worst_s * 1000, 3),
             "round_trip_ms": None if self._link.round_trip_s is None else round(self._link.round_trip_s * 1000, 3),
             "pacer": asdict(pacer),
             "ledger": asdict(ledger),

@@ -18,7 +18,7 @@ import trio
 from engine.errors import ConnectionFailed, RemoteProtocolError
 from engine.runtime.link import Link
 from engine.runtime.transport import SocketTransport, TlsTransport, Transport
-from engine.wire.websocket import ClientHandshake, Message, RefusedHandshake, ServerHandshake, WebSocket
+from engine.wire.websocket import ClientHandshake, RefusedHandshake, ServerHandshake, WebSocket
 
 CONNECT_LIMIT_S: Final = 10.0
 ACCEPT_LIMIT_S: Final = 5.0
@@ -53,7 +53,7 @@ async def connect(
         with trio.fail_after(CONNECT_LIMIT_S):
             transport = await _connect_transport(handshake, ssl_context)
             try:
-                websocket, messages = await _shake_hands(transport, handshake)
+                websocket, behind = await _shake_hands(transport, handshake)
             except BaseException:
                 await transport.aclose()
                 raise
@@ -66,7 +66,7 @@ async def connect(
     except RemoteProtocolError as error:
         raise ConnectionFailed(f"{name}: {error}") from error
     link = Link(transport, websocket, now, name=name)
-    link.early = messages
+    link.behind = behind
     return link
 
 
@@ -103,7 +103,7 @@ async def _start_tls(sock: socket.socket, context: ssl.SSLContext, host: str) ->
         raise
 
 
-async def _shake_hands(transport: Transport, handshake: ClientHandshake) -> tuple[WebSocket, list[Message]]:
+async def _shake_hands(transport: Transport, handshake: ClientHandshake) -> tuple[WebSocket, bytes]:
     await _send_all(transport, handshake.request())
     while True:
         await transport.wait_readable()
@@ -146,11 +146,11 @@ async def accept(transport: Transport, judge: Judge, *, now: Callable[[], float]
         await transport.aclose()
         return None
     link = Link(transport, answered[0], now, name=name)
-    link.early = answered[1]
+    link.behind = answered[1]
     return link
 
 
-async def _answer(transport: Transport, judge: Judge) -> tuple[WebSocket, list[Message]] | None:
+async def _answer(transport: Transport, judge: Judge) -> tuple[WebSocket, bytes] | None:
     handshake = ServerHandshake()
     headers: Mapping[str, str] | None = None
     while headers is None:
@@ -162,9 +162,9 @@ async def _answer(transport: Transport, judge: Judge) -> tuple[WebSocket, list[M
         await _send_all(transport, handshake.refuse(*refusal))
         return None
     try:
-        response, websocket, messages = handshake.accept()
+        response, websocket, behind = handshake.accept()
     except RemoteProtocolError:
         await _send_all(transport, handshake.take_refusal())
         raise
     await _send_all(transport, response)
-    return websocket, messages
+    return websocket, behind

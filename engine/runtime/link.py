@@ -10,17 +10,24 @@ cut in two by dropping; after :attr:`closed` is set nothing more arrives.
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from engine.errors import ConnectionFailed
+from engine.runtime.leg import CARRIER, PROVIDER, Leg
 from engine.runtime.mover import Mover
 from engine.runtime.transport import Transport
 from engine.wire.websocket import Binary, Closed, Message, PongReceived, Text, WebSocket
 
+if TYPE_CHECKING:  # a name of the type stub only
+    from engine._codec import CData
+
+# The mover keeps a message until it is whole; longer ones go to the library in pieces.
+FRAME_LIMIT_BYTES: Final = 1024 * 1024
 # Audio that may wait for a slow peer: about five seconds of it, as base64 in JSON.
 AUDIO_BACKLOG_BYTES: Final = 64 * 1024
 # Beyond this even control messages find no room: the peer is gone in all but name.
@@ -50,6 +57,11 @@ class Link:
         # what to do with what arrives; set by the owner before reading begins
         self.on_text: Callable[[str], None] = _ignore_text
         self.on_binary: Callable[[], None] = _ignore_binary
+        # what the mover found: a piece of the model's voice; that a mark is wanted; that it begins, and ends, to watch
+        self.on_delta: Callable[[CData], None] = _ignore_delta
+        self.on_mark_wanted: Callable[[], None] = _ignore_binary
+        self.on_attached: Callable[[], None] = _ignore_binary
+        self.on_detached: Callable[[Leg], None] = _ignore_leg
         # called when a backlog has gone
         self.on_drained: Callable[[], None] = _ignore_binary
         # (bytes, whether they are audio that may be dropped)
@@ -64,6 +76,8 @@ class Link:
         self._lost = False
         self._goodbye_said = False
         self._mover: Mover | None = None
+        # the link's place in the mover's pass, while it has one
+        self.leg: Leg | None = None
         self._pinged_at: float | None = None
         # how the connection ended; None while it is open
         self.closed: Closed | None = None
@@ -72,8 +86,8 @@ class Link:
         # the last ping's round trip; None before the first pong
         self.round_trip_s: float | None = None
         self.dropped_messages = 0
-        # messages that came right behind the handshake
-        self.early: list[Message] = []
+        # what came right behind the handshake
+        self.behind = b""
 
     # --------------------------------------------------------------------------------------------------------- sending
 
@@ -116,6 +130,8 @@ class Link:
         self._backlog_bytes += len(data)
         self._audio_bytes += len(data) if audio else 0
         self._backlogged.set()
+        if self.leg is not None:
+            self.leg.state.blocked = 1
         while self._audio_bytes > AUDIO_BACKLOG_BYTES and self._drop_oldest_audio():
             pass
         if self._backlog_bytes > BACKLOG_LIMIT_BYTES:
@@ -142,6 +158,8 @@ class Link:
                 await self._send_head()
             if not self._backlog:
                 self._backlogged = trio.Event()
+                if self.leg is not None:
+                    self.leg.state.blocked = 0
                 self.on_drained()
 
     async def _send_head(self) -> None:
@@ -173,16 +191,13 @@ class Link:
         Raises:
             Exception: Whatever a callback raised.
         """
-        fd = self._transport.fd
+        behind, self.behind = self.behind, b""
         try:
-            early, self.early = self.early, []
-            self.dispatch(early)
-            self._send_answers()
-            self.pump()  # what came behind the handshake may be all that comes
-            if mover is not None and fd is not None and self.closed is None:
-                self._mover = mover
-                mover.attach(fd, self)
+            if mover is not None and mover.watches and self.fd is not None:
+                self._attach(mover, behind)
                 await self._ended.wait()
+            elif behind:
+                self.take_bytes(behind)
             while self.closed is None:
                 await self._wait_readable()
                 self.pump()
@@ -190,6 +205,14 @@ class Link:
             self._detach()
         if self._crash is not None:
             raise self._crash
+
+    def _attach(self, mover: Mover, behind: bytes) -> None:
+        self._mover = mover
+        self.leg = mover.attach(self)
+        self.leg.state.blocked = int(bool(self._backlog))
+        self.on_attached()
+        if behind:
+            mover.feed(self.leg, behind)
 
     async def _wait_readable(self) -> None:
         try:
@@ -204,11 +227,16 @@ class Link:
         except OSError as error:
             self._lose(f": {error.strerror or error}")
             return
-        if data is None:
-            return
+        if data is not None:
+            self.take_bytes(data)
+
+    def take_bytes(self, data: bytes) -> None:
+        """Takes bytes that have arrived, in order; ``b""`` when the peer has ended its side."""
         self.heard_at = self._now()
         self.dispatch(self._websocket.receive(data))
         self._send_answers()
+        if not data and self.closed is None:
+            self._lose(" is gone")
 
     def _send_answers(self) -> None:
         answers = self._websocket.take_outgoing()
@@ -228,6 +256,61 @@ class Link:
                 self.on_binary()
             elif type(message) is Closed:
                 self._end(message)
+
+    # ------------------------------------------------------------------------------------- what the mover needs of it
+
+    @property
+    def fd(self) -> int | None:
+        """The descriptor to watch."""
+        return self._transport.fd
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the descriptor can be read and written as it is."""
+        return self._transport.is_direct
+
+    @property
+    def side(self) -> int:
+        """The carrier is a client of ours, the provider a server."""
+        return CARRIER if self._websocket.is_server else PROVIDER
+
+    @property
+    def frame_limit_bytes(self) -> int:
+        """What the library takes, and no more than the mover keeps for one message."""
+        return min(self._websocket.message_limit_bytes, FRAME_LIMIT_BYTES)
+
+    def take_delta(self, event: CData) -> None:
+        """Hands a piece of the model's voice on."""
+        self.on_delta(event)
+
+    def read_nowait(self) -> bytes | None:
+        """Reads through TLS. None when there is nothing for the mover, because the link has ended too."""
+        try:
+            data = self._transport.receive_nowait()
+        except OSError as error:
+            self._lose(f": {error.strerror or error}")
+            return None
+        if data == b"":
+            self._detach()
+            self.take_bytes(b"")
+        return data or None
+
+    def send_frame_nowait(self, frame: bytes) -> None:
+        """Sends a frame that is made already."""
+        if self.closed is None and self._websocket.is_open:
+            self._send_bytes(frame, audio=True)
+
+    def take_unsent(self, data: bytes) -> None:
+        """Queues what the socket did not take, in front of all that follows."""
+        self._queue(data, audio=False)
+
+    def mark_wanted(self) -> None:
+        """Tells the owner."""
+        self.on_mark_wanted()
+
+    def take_failure(self, error_number: int) -> None:
+        """Ends the link."""
+        self._lose(f": {os.strerror(error_number)}")
 
     @property
     def crashed(self) -> bool:
@@ -252,10 +335,16 @@ class Link:
         self._end(Closed(1006, f"{self.name}{how}", by_peer=True))
 
     def _detach(self) -> None:
-        fd = self._transport.fd
-        if self._mover is not None and fd is not None:
-            self._mover.detach(fd)
-            self._mover = None
+        """Leaves the mover; what it held back goes to the library, where it may be a goodbye."""
+        if self._mover is None or self.leg is None:
+            return
+        mover, leg = self._mover, self.leg
+        self._mover = self.leg = None
+        self.heard_at = max(self.heard_at, leg.state.heard_at)
+        self.on_detached(leg)
+        rest = mover.detach(leg)
+        if rest:
+            self.dispatch(self._websocket.receive(rest))
 
     # ------------------------------------------------------------------------------------------------------- liveliness
 
@@ -266,7 +355,8 @@ class Link:
             if self._websocket.is_open:
                 self._send_bytes(self._websocket.ping(b"%.6f" % pinged_at), audio=False)
             await trio.sleep(PING_INTERVAL_S)
-            if self.heard_at < pinged_at:
+            heard_at = self.heard_at if self.leg is None else max(self.heard_at, self.leg.state.heard_at)
+            if heard_at < pinged_at:
                 self._lose(" answers nothing")
 
     def _pong_received(self, pong: PongReceived) -> None:
@@ -294,8 +384,9 @@ class Link:
         if self._goodbye_said:
             return
         self._goodbye_said = True
-        self._detach()
         self.on_text, self.on_binary, self.on_drained = _ignore_text, _ignore_binary, _ignore_binary
+        self.on_delta, self.on_mark_wanted = _ignore_delta, _ignore_binary
+        self._detach()
         try:
             with trio.CancelScope(deadline=trio.current_time() + CLOSE_LIMIT_S, shield=True):
                 await self._say_goodbye(code, reason)
@@ -323,3 +414,11 @@ def _ignore_text(text: str) -> None:
 
 def _ignore_binary() -> None:
     """Drops a message that came outside the link's life."""
+
+
+def _ignore_delta(event: CData) -> None:
+    """Drops audio that came outside the link's life."""
+
+
+def _ignore_leg(leg: Leg) -> None:
+    """Nobody follows the mover's account."""

@@ -1,25 +1,33 @@
 """The mover: one task that moves the steady flow of frames for all calls of a process.
 
-Owns an inner epoll of all media sockets and the schedule of all pacers. What waking a task costs dominates what a
-frame costs; so with many calls the sockets are looked at once a millisecond, on the frame clock's grid, in one pass
-that receives what has arrived and sends what is due, for every call, without a task switch between. With few calls
-each arrival is moved at once, and the clock rings only when a frame is due; with none it is off.
+Owns the watch over all media sockets and the schedule of all pacers. What waking a task costs dominates what a frame
+costs; so with many calls the sockets are looked at once a millisecond, on the frame clock's grid, in one pass of C
+(``codec_c/mover.h``) that receives what has arrived, carries media on, and sends what is due, for every call, without a
+task switch or a Python object between. With few calls each arrival is moved at once, and the clock rings only when a
+frame is due; with none it is off.
 
-The mover decides nothing. A call attaches its sockets and its pacer and is called back, synchronously; whatever needs
-time or may fail on its own belongs to the call's own tasks. A callback that raises is detached and reported to its
-owner; the other calls go on.
+The mover decides nothing. What the pass does not recognise comes back as events, in order, and goes to the link it
+belongs to, synchronously; whatever needs time or may fail on its own belongs to the call's own tasks. A callback that
+raises is detached and reported to its owner; the other calls go on. Where there is no epoll, the mover only rings
+alarms, and links read by themselves.
 """
 
 from __future__ import annotations
 
 import heapq
-import select
+from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from math import inf
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from engine._codec import ffi, lib
 from engine.runtime.clock import FrameClock
+from engine.runtime.leg import Leg, copy_bytes
+
+if TYPE_CHECKING:  # a name of the type stub only
+    from engine._codec import CData
 
 GRID_S: Final = 0.001
 # From so many attached sockets (two a call) on, the grid is cheaper than waking at each arrival; and below it, not.
@@ -28,16 +36,69 @@ ARRIVALS_BELOW: Final = 32
 # A due is met if it lies at most this far ahead: floating-point dust, and a clock that woke us a hair early.
 _EARLY_S: Final = 0.00005
 
+# the kinds of events (codec_c/outbox.h)
+_BYTES: Final = 1
+_DELTA: Final = 2
+_SEND: Final = 3
+_UNSENT: Final = 4
+_READABLE: Final = 5
+_MARK_WANTED: Final = 6
+_ENDED: Final = 7
+
 
 class Moved(Protocol):
-    """A socket whose arrivals the mover handles."""
+    """A socket whose arrivals the mover handles. No method waits."""
 
-    def pump(self) -> None:
-        """Takes what has arrived. Called when the socket is readable; never waits."""
+    @property
+    def fd(self) -> int | None:
+        """The socket's descriptor."""
+        ...
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the descriptor can be read and written as it is; not so for TLS."""
+        ...
+
+    @property
+    def side(self) -> int:
+        """:data:`~engine.runtime.leg.CARRIER` or :data:`~engine.runtime.leg.PROVIDER`."""
+        ...
+
+    @property
+    def frame_limit_bytes(self) -> int:
+        """Longer messages are left to the WebSocket library."""
+        ...
+
+    def take_bytes(self, data: bytes) -> None:
+        """Takes bytes for the WebSocket library; ``b""`` when the peer has ended its side."""
+        ...
+
+    def take_delta(self, event: CData) -> None:
+        """Takes a piece of the model's voice: a ``struct leg_event``, good until this returns."""
+        ...
+
+    def read_nowait(self) -> bytes | None:
+        """Reads what has arrived, where the descriptor cannot be read as it is."""
+        ...
+
+    def send_frame_nowait(self, frame: bytes) -> None:
+        """Sends a frame of audio, made by the pass, by its own means."""
+        ...
+
+    def take_unsent(self, data: bytes) -> None:
+        """Takes what the socket did not, to be sent before anything else."""
+        ...
+
+    def mark_wanted(self) -> None:
+        """A mark should follow the audio that has left."""
+        ...
+
+    def take_failure(self, error_number: int) -> None:
+        """The socket is broken."""
         ...
 
     def crash(self, error: Exception) -> None:
-        """:meth:`pump` raised; the socket is detached already."""
+        """A method raised; nothing more arrives."""
         ...
 
 
@@ -81,14 +142,15 @@ class Mover:
 
     def __init__(self, clock: FrameClock) -> None:
         self.clock = clock
-        self._epoll = select.epoll()
-        self._moved: dict[int, Moved] = {}
+        self._state: CData = lib.mover_new()
+        self._legs: dict[int, tuple[Moved, Leg]] = {}
+        self._leg_ids = 0
         # (due, serial, whose): entries are never removed, only found outdated
         self._schedule: list[tuple[float, int, Alarm]] = []
         self._serial = 0
         self._on_grid = False
         # what the clock is set to
-        self._armed = float("inf")
+        self._armed = inf
         # set when the sockets are few, so that arrivals are waited for
         self._arrivals_wanted = trio.Event()
         # how often the clock rang, and how often arrivals were looked at
@@ -100,23 +162,80 @@ class Mover:
         """Whether arrivals are moved on the clock's grid rather than at once."""
         return self._on_grid
 
-    def attach(self, fd: int, moved: Moved) -> None:
-        """Begins to handle a socket's arrivals."""
-        self._moved[fd] = moved
-        self._epoll.register(fd, select.EPOLLIN)
-        if not self._on_grid and len(self._moved) > GRID_ABOVE:
+    @property
+    def watches(self) -> bool:
+        """Whether sockets can be attached."""
+        return bool(self._state)
+
+    # ---------------------------------------------------------------------------------------------------- its sockets
+
+    def attach(self, moved: Moved) -> Leg:
+        """Begins to handle a socket's arrivals.
+
+        Raises:
+            OSError: The socket cannot be watched.
+        """
+        assert moved.fd is not None
+        self._leg_ids += 1
+        leg = Leg(self._leg_ids, moved.fd if moved.is_direct else None, moved.side, moved.frame_limit_bytes)
+        if lib.mover_watch(self._state, leg.state, moved.fd) or lib.mover_pace(self._state, leg.state):
+            error = OSError(ffi.errno, "the socket cannot be watched")
+            lib.mover_forget(self._state, leg.state, moved.fd)
+            leg.close()
+            raise error
+        self._legs[leg.leg_id] = (moved, leg)
+        if not self._on_grid and len(self._legs) > GRID_ABOVE:
             self._on_grid = True
             self._arrivals_wanted = trio.Event()
             self._arm(self.clock.now())
+        return leg
 
-    def detach(self, fd: int) -> None:
-        """Ends it; call it before the socket is closed. Does nothing if the socket is not attached."""
-        if self._moved.pop(fd, None) is None or self._epoll.closed:  # a call may end after the mover
-            return
-        self._epoll.unregister(fd)
-        if self._on_grid and len(self._moved) < ARRIVALS_BELOW:
+    def detach(self, leg: Leg) -> bytes:
+        """Ends it; call it before the socket is closed. Does nothing if the leg is not attached.
+
+        Returns:
+            What has arrived and not been handed on: the beginning of a message, mostly nothing.
+        """
+        moved, _ = self._legs.pop(leg.leg_id, (None, leg))
+        if moved is None:
+            return b""
+        rest = b""
+        if self._state:
+            lib.mover_hand_over(self._state, leg.state)
+            rest = b"".join(copy_bytes(event.data, event.size) for event in _events(lib.mover_aside(self._state)))
+            lib.mover_forget(self._state, leg.state, moved.fd if moved.fd is not None else -1)
+        leg.close()
+        if self._on_grid and len(self._legs) < ARRIVALS_BELOW:
             self._on_grid = False
             self._arrivals_wanted.set()
+        return rest
+
+    def feed(self, leg: Leg, data: bytes) -> None:
+        """Takes bytes of a leg that came another way: right behind a handshake."""
+        if self._state:
+            lib.mover_feed(self._state, leg.state, data, len(data), self.clock.now())
+            self._deal_with_events()
+
+    def send_due(self, moved: Moved, leg: Leg, now: float) -> bool:
+        """Sends the frames of a carrier that are due.
+
+        Returns:
+            Whether a mark should follow before more is sent.
+        """
+        if not self._state:
+            return False
+        lib.mover_send_due(self._state, leg.state, now)
+        mark_wanted = False
+        for event in _events(lib.mover_aside(self._state)):
+            if event.kind == _UNSENT:
+                moved.take_unsent(copy_bytes(event.data, event.size))
+            elif event.kind == _MARK_WANTED:
+                mark_wanted = True
+            else:
+                moved.take_failure(event.error)
+        return mark_wanted
+
+    # ----------------------------------------------------------------------------------------------------- its alarms
 
     def alarm(self, ring: Callable[[float], None], crash: Callable[[Exception], None]) -> Alarm:
         """Makes an alarm.
@@ -131,58 +250,131 @@ class Mover:
         """Enters an alarm's time; for :class:`Alarm`."""
         self._serial += 1
         heapq.heappush(self._schedule, (due_at, self._serial, alarm))
-        if due_at < self._armed and not self._on_grid:
+        self.expect(due_at)
+
+    def expect(self, due_at: float | None) -> None:
+        """Lets the clock ring by then; a pass then finds what is due."""
+        if due_at is not None and due_at < self._armed and not self._on_grid:
             self._arm(due_at)
 
     def _arm(self, deadline: float) -> None:
         self._armed = deadline
-        self.clock.arm(None if deadline == float("inf") else deadline)
+        self.clock.arm(None if deadline == inf else deadline)
+
+    # ------------------------------------------------------------------------------------------------------ its tasks
 
     async def run(self) -> None:
         """Moves frames until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run_arrivals)
+                if self._state:
+                    nursery.start_soon(self._run_arrivals)
                 await self._run_clock()
         finally:
-            trio.lowlevel.notify_closing(self._epoll.fileno())
-            self._epoll.close()
+            self._close()
+
+    def _close(self) -> None:
+        if not self._state:
+            return
+        for moved, leg in list(self._legs.values()):  # calls may end after the mover
+            lib.mover_forget(self._state, leg.state, moved.fd if moved.fd is not None else -1)
+        trio.lowlevel.notify_closing(lib.mover_fd(self._state))
+        lib.mover_free(self._state)
+        self._state = ffi.NULL
 
     async def _run_clock(self) -> None:
         while True:
             await self.clock.wait()
             self.ticks += 1
-            self._advance(self.clock.now())
-            if self._on_grid:
-                self._drain()
-                self._arm(((self.clock.now() + _EARLY_S) // GRID_S + 1) * GRID_S)
-            else:
-                self._arm(self._schedule[0][0] if self._schedule else float("inf"))
+            now = self.clock.now()
+            self._ring(now)
+            if self._state:
+                lib.mover_pass(self._state, now)
+                self._deal_with_events()
+            self._arm(self._next_tick())
+
+    def _next_tick(self) -> float:
+        if self._on_grid:
+            return ((self.clock.now() + _EARLY_S) // GRID_S + 1) * GRID_S
+        due_at = lib.mover_due_at(self._state) if self._state else inf
+        return min(due_at, self._schedule[0][0]) if self._schedule else due_at
 
     async def _run_arrivals(self) -> None:
         while True:
             if self._on_grid:
                 await self._arrivals_wanted.wait()
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            await trio.lowlevel.wait_readable(lib.mover_fd(self._state))
             if not self._on_grid:
-                self._drain()
+                self.drains += 1
+                lib.mover_drain(self._state, self.clock.now())
+                self._deal_with_events()
 
-    def _advance(self, now: float) -> None:
+    def _ring(self, now: float) -> None:
         schedule = self._schedule
         while schedule and schedule[0][0] <= now + _EARLY_S:
             due_at, _, alarm = heapq.heappop(schedule)
             if alarm.due_at == due_at:  # else it was cancelled, or set to an earlier time and rang then
                 alarm.ring(now)
 
-    def _drain(self) -> None:
-        self.drains += 1
-        moved = self._moved
-        for fd, _ in self._epoll.poll(0, max(1, len(moved))):
-            who = moved.get(fd)
-            if who is None:
+    # ----------------------------------------------------------------------------------------------------- its events
+
+    def _deal_with_events(self) -> None:
+        """Deals with what a pass left, and with what the legs do that stood still meanwhile."""
+        waiting = deque(self._hand_out())
+        while waiting:
+            leg_id, kind = waiting.popleft()
+            moved, leg = self._legs.get(leg_id, (None, None))
+            if moved is None or leg is None:
+                continue
+            if kind == _READABLE:
+                data = moved.read_nowait()
+                if not data:
+                    continue
+                lib.mover_feed(self._state, leg.state, data, len(data), self.clock.now())
+            else:
+                lib.mover_resume(self._state, leg.state, self.clock.now())
+            waiting.extend(self._hand_out())
+
+    def _hand_out(self) -> list[tuple[int, int]]:
+        """Hands each event to its link; returns the legs to go on with, and why."""
+        outbox = lib.mover_outbox(self._state)
+        if not outbox.count:
+            return []
+        if outbox.unsent:  # before anything else is sent, or it would go into the middle of a frame
+            for event in _events(outbox):
+                if event.kind == _UNSENT and event.leg_id in self._legs:
+                    self._legs[event.leg_id][0].take_unsent(copy_bytes(event.data, event.size))
+        again: dict[tuple[int, int], None] = {}
+        for event in _events(outbox):
+            moved, leg = self._legs.get(event.leg_id, (None, None))
+            if moved is None or leg is None:
                 continue  # detached by a callback of this very pass
             try:
-                who.pump()
+                self._hand(event, moved)
             except Exception as error:  # noqa: BLE001 - handed to the call's root; the other calls go on
-                self.detach(fd)
-                who.crash(error)
+                moved.crash(error)
+                self.detach(leg)  # if it has not done so itself
+            if event.kind in (_BYTES, _READABLE):
+                again[event.leg_id, event.kind] = None
+        return list(again)
+
+    def _hand(self, event: CData, moved: Moved) -> None:
+        kind = event.kind
+        if kind == _BYTES:
+            moved.take_bytes(copy_bytes(event.data, event.size))
+        elif kind == _DELTA:
+            moved.take_delta(event)
+        elif kind == _SEND:
+            moved.send_frame_nowait(copy_bytes(event.data, event.size))
+        elif kind == _MARK_WANTED:
+            moved.mark_wanted()
+        elif kind == _ENDED:
+            moved.take_bytes(b"")
+        elif kind not in (_UNSENT, _READABLE):
+            moved.take_failure(event.error)
+
+
+def _events(outbox: CData) -> list[CData]:
+    """The events of an outbox; they are good until its next call of C."""
+    events = outbox.events
+    return [events + index for index in range(outbox.count)]

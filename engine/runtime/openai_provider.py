@@ -10,24 +10,30 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 import trio
 
+from engine._codec import ffi
 from engine.call.conversation import RealtimeConversation
 from engine.call.ledger import HeardItem
+from engine.call.pacer import Audio
 from engine.call.transcript import Transcript
 from engine.errors import ConnectionFailed, ProviderError, ProviderFatalError, RemoteProtocolError
 from engine.runtime.handshake import connect
+from engine.runtime.leg import copy_bytes
 from engine.runtime.link import Link
 from engine.runtime.provider import CallPort
 from engine.runtime.tool_task import run_tool
 from engine.settings import Settings
 from engine.tools import Tool
 from engine.wire import realtime
-from engine.wire.realtime import FunctionCalled, SessionConfig
+from engine.wire.realtime import AudioDelta, FunctionCalled, SessionConfig
 from engine.wire.websocket import RefusedHandshake
+
+if TYPE_CHECKING:  # a name of the type stub only
+    from engine._codec import CData
 
 # The caller waits in silence meanwhile, so the whole of it stays below what people take for a dead line.
 RETRY_PAUSES_S: Final = (0.25, 0.5, 1.0, 2.0)
@@ -152,6 +158,7 @@ class OpenAIProvider:
             ssl_context=self._ssl_context,
         )
         link.on_text = self._text_received
+        link.on_delta = self._delta_received
         self._link = link
         try:
             async with trio.open_nursery() as nursery:
@@ -190,6 +197,18 @@ class OpenAIProvider:
         conversation.receive(event, self._now())
         self._alarm.set(conversation.due_at())
 
+    def _delta_received(self, event: CData) -> None:
+        """Takes audio that the mover has decoded; it stays where it is, in memory of C."""
+        delta = AudioDelta(
+            copy_bytes(event.response_id, event.response_id_size).decode(),
+            copy_bytes(event.item_id, event.item_id_size).decode(),
+            event.content_index,
+            memoryview(ffi.buffer(event.data, event.size)),
+        )
+        conversation = self._conversation
+        conversation.receive(delta, self._now())
+        self._alarm.set(conversation.due_at())
+
     def _advance(self, now: float) -> None:
         self._conversation.advance(now)
         self._alarm.set(self._conversation.due_at())
@@ -201,7 +220,7 @@ class OpenAIProvider:
         if self._link is not None:
             self._link.send_nowait(event, audio=audio)
 
-    def play(self, item_id: str, ulaw: bytes) -> None:
+    def play(self, item_id: str, ulaw: Audio) -> None:
         """Passes audio on to the call."""
         self._port.play(item_id, ulaw)
 
@@ -226,11 +245,15 @@ class OpenAIProvider:
         """The session took our settings."""
         self._sessions += 1
         self._ready.set()
+        if self._link is not None and self._link.leg is not None:
+            self._link.leg.state.fast = 1
+            self._port.carry_to(self._link.leg, self._conversation.voice.upsampler)
 
     def session_lost(self, error: ProviderError) -> None:
         """Ends this session; the first reason counts."""
         if self._loss is None:
             self._loss = error
+        self._port.stop_carrying()
         self._ready.set()
         self._lost.set()
 

@@ -7,10 +7,15 @@ that must be told when to answer.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from engine.call.pacer import Audio
 from engine.call.playout import Interruption
+from engine.runtime.leg import Leg
 from engine.runtime.mover import Mover
+
+if TYPE_CHECKING:  # a name of the type stub only
+    from engine._codec import CData
 
 
 class CallPort(Protocol):
@@ -26,7 +31,20 @@ class CallPort(Protocol):
         """What the TwiML's parameters said."""
         ...
 
-    def play(self, item_id: str, ulaw: bytes) -> None:
+    def carry_to(self, provider: Leg, upsampler: CData | None) -> None:
+        """Lets the mover carry the caller's voice to the provider past :meth:`Provider.hear`, where it can.
+
+        Args:
+            provider: The leg of the provider's link; nothing is carried any more once that is closed.
+            upsampler: The stream of a conversion to 24 kHz PCM; None passes mu-law on.
+        """
+        ...
+
+    def stop_carrying(self) -> None:
+        """Lets the caller's voice come to :meth:`Provider.hear` again."""
+        ...
+
+    def play(self, item_id: str, ulaw: Audio) -> None:
         """Queues audio for the caller: G.711 mu-law, 8000 Hz, mono, any length."""
         ...
 

@@ -24,6 +24,11 @@ class Transport(Protocol):
         """The descriptor to watch for arrivals; None if there is none, so that the mover cannot be used."""
         ...
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether the descriptor can be read and written as it is; not so where bytes are encrypted on the way."""
+        ...
+
     def receive_nowait(self) -> bytes | None:
         """Returns what has arrived, ``b""`` at the end of the stream, or None when nothing has.
 
@@ -74,6 +79,11 @@ class SocketTransport:
         """The socket's descriptor."""
         return self._sock.fileno()
 
+    @property
+    def is_direct(self) -> bool:
+        """It can."""
+        return True
+
     def receive_nowait(self) -> bytes | None:
         """Receives at most 64 KiB; the rest stays readable."""
         try:
@@ -115,6 +125,11 @@ class TlsTransport:
     def fd(self) -> int | None:
         """The socket's descriptor."""
         return self._sock.fileno()
+
+    @property
+    def is_direct(self) -> bool:
+        """It cannot."""
+        return False
 
     def receive_nowait(self) -> bytes | None:
         """Receives at most 64 KiB. TLS keeps nothing back that a watcher of the descriptor would not be told of."""
@@ -174,6 +189,11 @@ class StreamTransport:
     def fd(self) -> int | None:
         """None."""
         return None
+
+    @property
+    def is_direct(self) -> bool:
+        """It cannot."""
+        return False
 
     def receive_nowait(self) -> bytes | None:
         """Returns what :meth:`wait_readable` received."""

@@ -62,7 +62,7 @@ class AudioDelta:
     response_id: str
     item_id: str
     content_index: int
-    audio: bytes
+    audio: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,8 +94,8 @@ class TwilioStream:
         # empty until `start` came
         self.stream_sid = ""
         self._media_head = b""
-        # the next sequence number a gapless stream would have
-        self._next_sequence = 1
+        # The next sequence number a gapless stream has. Whoever carries media past this object moves it on.
+        self.next_sequence = 1
         # messages that never came, told by jumps of the sequence number
         self.messages_missed = 0
         self._stopped = False
@@ -179,10 +179,15 @@ class TwilioStream:
 
     def _count(self, message: dict[str, Any]) -> None:
         """Follows the sequence number: it counts every message of the stream from 1, the start (protocols.md A.2)."""
-        number = _number(message.get("sequenceNumber", self._next_sequence))
-        if number > self._next_sequence:
-            self.messages_missed += number - self._next_sequence
-        self._next_sequence = max(self._next_sequence, number + 1)
+        number = _number(message.get("sequenceNumber", self.next_sequence))
+        if number > self.next_sequence:
+            self.messages_missed += number - self.next_sequence
+        self.next_sequence = max(self.next_sequence, number + 1)
+
+    @property
+    def media_head(self) -> bytes:
+        """Our media messages up to their payload; empty before the stream has started."""
+        return self._media_head
 
     def send_media(self, ulaw: bytes) -> bytes:
         """Writes a media message.

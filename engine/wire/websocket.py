@@ -96,6 +96,16 @@ class WebSocket:
         self._closed_reported = False
 
     @property
+    def is_server(self) -> bool:
+        """Whether the peer is a client."""
+        return isinstance(self._protocol, ServerProtocol)
+
+    @property
+    def message_limit_bytes(self) -> int:
+        """The largest message the peer may send."""
+        return self._protocol.max_message_size or 2**31
+
+    @property
     def is_open(self) -> bool:
         """Whether messages can be sent."""
         return self._protocol.state is OPEN
@@ -217,14 +227,29 @@ class WebSocket:
         return b"".join(self._protocol.data_to_send())
 
 
+class _HeadSplitter:
+    """Splits what arrives behind the empty line that ends an HTTP head: the library would take the rest for frames."""
+
+    def __init__(self) -> None:
+        # the last bytes seen, among which the empty line may begin
+        self._tail = b""
+
+    def split(self, data: bytes) -> tuple[bytes, bytes]:
+        """Returns what belongs to the head, and what came behind it."""
+        seen = self._tail + data
+        end = seen.find(b"\r\n\r\n")
+        n_head = len(data) if end < 0 else end + 4 - len(self._tail)
+        self._tail = seen[-3:]
+        return data[:n_head], data[n_head:]
+
+
 class ServerHandshake:
     """The opening handshake, server side: a request arrives, is judged by the caller, and is accepted or refused."""
 
     def __init__(self, message_limit_bytes: int = CARRIER_MESSAGE_LIMIT_BYTES) -> None:
         self._protocol = ServerProtocol(max_size=message_limit_bytes, logger=_log)
         self._request: Request | None = None
-        # the last bytes received, among which the end of the request may begin
-        self._tail = b""
+        self._splitter = _HeadSplitter()
         # what came right behind the request
         self._behind = b""
 
@@ -238,7 +263,8 @@ class ServerHandshake:
             RemoteProtocolError: It is not an HTTP request, or the peer left before it was complete.
         """
         if data:
-            self._protocol.receive_data(self._hold_back(data))
+            head, self._behind = self._splitter.split(data)
+            self._protocol.receive_data(head)
         else:
             self._protocol.receive_eof()
         for event in self._protocol.events_received():
@@ -249,20 +275,11 @@ class ServerHandshake:
             raise RemoteProtocolError(f"not a WebSocket handshake: {self._protocol.handshake_exc or 'peer left'}")
         return None
 
-    def _hold_back(self, data: bytes) -> bytes:
-        """Returns what belongs to the request; the library would take the rest for frames, and answer them, too early."""
-        seen = self._tail + data
-        end = seen.find(b"\r\n\r\n")
-        n_request = len(data) if end < 0 else end + 4 - len(self._tail)
-        self._tail = seen[-3:]
-        self._behind = data[n_request:]
-        return data[:n_request]
-
-    def accept(self) -> tuple[bytes, WebSocket, list[Message]]:
+    def accept(self) -> tuple[bytes, WebSocket, bytes]:
         """Answers the request with 101.
 
         Returns:
-            The response's bytes, the open connection, and the messages that came right behind the request.
+            The response's bytes, the open connection, and what came right behind the request: the first bytes for it.
 
         Raises:
             RemoteProtocolError: The request breaks RFC 6455; ``take_refusal`` holds the fitting response.
@@ -273,10 +290,7 @@ class ServerHandshake:
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             raise RemoteProtocolError(f"WebSocket handshake refused: {self._protocol.handshake_exc}")
         response_bytes = b"".join(self._protocol.data_to_send())
-        if self._behind:
-            self._protocol.receive_data(self._behind)
-        websocket = WebSocket(self._protocol)
-        return response_bytes, websocket, websocket.take_messages()
+        return response_bytes, WebSocket(self._protocol), self._behind
 
     def refuse(self, status: HTTPStatus, text: str) -> bytes:
         """Answers the request with an HTTP error; Twilio reports it as 31920 (protocols.md A.4)."""
@@ -312,6 +326,9 @@ class ClientHandshake:
             raise LocalProtocolError(f"not a WebSocket URL: {error}") from error
         self._protocol = ClientProtocol(self.uri, max_size=message_limit_bytes, logger=_log)
         self._headers = tuple(headers)
+        self._splitter = _HeadSplitter()
+        # how the response begins, to tell an acceptance from a refusal, which has a body
+        self._beginning = b""
 
     def request(self) -> bytes:
         """Returns the request's bytes."""
@@ -321,20 +338,18 @@ class ClientHandshake:
         self._protocol.send_request(request)
         return b"".join(self._protocol.data_to_send())
 
-    def receive(self, data: bytes) -> tuple[WebSocket, list[Message]] | None:
+    def receive(self, data: bytes) -> tuple[WebSocket, bytes] | None:
         """Takes bytes of the response.
 
         Returns:
-            The open connection and the messages that came right behind the response, or None while it is incomplete.
+            The open connection and what came right behind the response, the first bytes for it; None while the
+            response is incomplete.
 
         Raises:
             RefusedHandshake: The server answered with another status than 101.
             RemoteProtocolError: The answer is not a valid handshake, or the server left.
         """
-        if data:
-            self._protocol.receive_data(data)
-        else:
-            self._protocol.receive_eof()
+        behind = self._feed(data)
         if self._protocol.handshake_exc is not None:
             error = self._protocol.handshake_exc
             if isinstance(error, InvalidStatus):
@@ -344,8 +359,19 @@ class ClientHandshake:
             if not data:
                 raise RemoteProtocolError("the server closed the connection during the WebSocket handshake")
             return None
-        websocket = WebSocket(self._protocol)
-        return websocket, websocket.take_messages()
+        return WebSocket(self._protocol), behind
+
+    def _feed(self, data: bytes) -> bytes:
+        """Gives the library what belongs to the response, and returns what does not."""
+        if not data:
+            self._protocol.receive_eof()
+            return b""
+        self._beginning = (self._beginning + data)[:12]
+        head, behind = self._splitter.split(data)
+        if not self._beginning.startswith(b"HTTP/1.1 101"):
+            head, behind = data, b""
+        self._protocol.receive_data(head)
+        return behind
 
 
 class RefusedHandshake(RemoteProtocolError):

@@ -121,7 +121,7 @@ async def test_a_client_that_speaks_byte_by_byte_is_accepted(make: MakeEnds) -> 
     with trio.fail_after(LIMIT_S):
         link = await accept_one(make, speak)
         assert link is not None
-        assert link.early == []
+        assert link.behind == b""
         await link.aclose()
 
 

@@ -71,10 +71,10 @@ def serve() -> Pair:
     peer = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
     handshake = ServerHandshake(LIMIT_BYTES)
     assert handshake.receive(peer.send(peer_events.Request(host="engine.example", target="/media-stream"))) is not None
-    response, ours, messages = handshake.accept()
+    response, ours, behind = handshake.accept()
     peer.receive_data(response)
     assert [type(event) for event in peer.events()] == [peer_events.AcceptConnection]
-    assert messages == []
+    assert behind == b""
     return Pair(ours, peer, masked=True)
 
 
@@ -85,7 +85,7 @@ def connect() -> Pair:
     assert [type(event) for event in peer.events()] == [peer_events.Request]
     opened = handshake.receive(peer.send(peer_events.AcceptConnection()))
     assert opened is not None
-    assert opened[1] == []
+    assert opened[1] == b""
     return Pair(opened[0], peer, masked=False)
 
 
@@ -373,11 +373,11 @@ def test_a_request_arrives_in_pieces_and_gives_its_headers(size: int) -> None:
     assert headers is not None
     assert headers["x-twilio-signature"] == "abc="
     assert headers["host"] == "engine.example"
-    response, ours, messages = handshake.accept()
+    response, ours, behind = handshake.accept()
     assert response.startswith(b"HTTP/1.1 101 ")
     assert ACCEPT_KEY in response
     assert ours.is_open
-    assert messages == []
+    assert behind == b""
 
 
 def test_messages_right_behind_the_request_are_not_lost() -> None:
@@ -385,7 +385,9 @@ def test_messages_right_behind_the_request_are_not_lost() -> None:
     for cut in range(len(behind) + 1):
         handshake = ServerHandshake()
         assert handshake.receive(REQUEST + behind[:cut]) is not None
-        _, ours, messages = handshake.accept()
+        _, ours, held = handshake.accept()
+        assert held == behind[:cut]
+        messages = ours.receive(held) if held else []
         if cut < len(behind):
             messages += ours.receive(behind[cut:])
         assert messages == [Text("one"), Text("two")]
@@ -396,8 +398,8 @@ def test_messages_right_behind_the_request_are_not_lost() -> None:
 def test_an_end_right_behind_the_request_is_told(noise: bytes) -> None:
     handshake = ServerHandshake()
     assert handshake.receive(REQUEST + noise) is not None
-    _, ours, messages = handshake.accept()
-    assert [type(message) for message in messages] == [Closed]
+    _, ours, held = handshake.accept()
+    assert [type(message) for message in ours.receive(held)] == [Closed]
     assert not ours.is_open
 
 
@@ -528,8 +530,9 @@ def test_a_response_may_come_byte_by_byte_with_messages_right_behind() -> None:
         while opened is None:
             opened = handshake.receive(data[cut : cut + 1])
             cut += 1
-        ours, messages = opened
+        ours, held = opened
         assert ours.is_open
+        messages = ours.receive(held) if held else []
         if data[cut:]:
             messages += ours.receive(data[cut:])
         assert messages == [Text("session")]
