@@ -1,4 +1,4 @@
-/* send(2), recv(2) and getrandom(2) are not in strict C11. */
+/* send(2) and getentropy(3) are not in strict C11. */
 #define _GNU_SOURCE
 
 #include "leg.h"
@@ -9,10 +9,15 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base64.h"
 #include "media_text.h"
 #include "websocket_frame.h"
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* Python ignores SIGPIPE */
+#endif
 
 /* a rest buffer larger than this is given back when it is empty */
 static const size_t KEPT_CAPACITY = 8192;
@@ -68,7 +73,7 @@ static int reserve(uint8_t **bytes, size_t *capacity, size_t n)
 static int take_mask(struct mask_pool *pool, uint8_t mask[4])
 {
     if (pool->left < 4) {
-        if (getrandom(pool->bytes, sizeof pool->bytes, 0) != (ssize_t)sizeof pool->bytes)
+        if (getentropy(pool->bytes, sizeof pool->bytes) != 0)
             return 0;
         pool->left = sizeof pool->bytes;
     }
@@ -86,7 +91,8 @@ static void send_batch(struct leg *leg, struct outbox *outbox, struct leg_scratc
     scratch->batch_size = 0;
     if (n == 0)
         return;
-    const ssize_t sent = send(leg->fd, scratch->batch, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    /* a leg that is written by other means has taken nothing yet */
+    const ssize_t sent = leg->fd < 0 ? 0 : send(leg->fd, scratch->batch, n, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent == (ssize_t)n)
         return;
     if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
@@ -169,6 +175,8 @@ void leg_send_due(struct leg *leg, struct outbox *outbox, struct leg_scratch *sc
     struct pacer *pacer = leg->pacer;
     uint8_t ulaw[PACER_FRAME_LIMIT];
     struct paced_frame frame;
+    if (pacer == NULL)
+        return;
     const size_t text_size = leg->head_size + base64_encoded_size(pacer->frame_bytes) + sizeof MEDIA_TAIL - 1;
     int mark_wanted = pacer_mark_wanted(pacer);
     while (!mark_wanted && !leg->blocked) {
@@ -196,7 +204,7 @@ void leg_send_due(struct leg *leg, struct outbox *outbox, struct leg_scratch *sc
 static int carry_media(struct leg *leg, struct outbox *outbox, struct leg_scratch *scratch, const uint8_t *text, size_t n, double now)
 {
     struct carrier_media media;
-    if (leg->provider == NULL || leg->expected_bytes < 0 || !carrier_media_find(&media, text, n))
+    if (leg->provider == NULL || leg->stream_sid == NULL || leg->expected_bytes < 0 || !carrier_media_find(&media, text, n))
         return 0;
     if (media.stream_sid.size != leg->stream_sid_size || memcmp(media.stream_sid.at, leg->stream_sid, leg->stream_sid_size) != 0)
         return 0;
@@ -254,7 +262,7 @@ static int carry(struct leg *leg, struct outbox *outbox, struct leg_scratch *scr
     const size_t n = (size_t)header->payload_bytes;
     if (leg->side == LEG_PROVIDER)
         return carry_delta(leg, outbox, payload, n);
-    if (!reserve(&scratch->text, &scratch->text_capacity, n))
+    if (n == 0 || !reserve(&scratch->text, &scratch->text_capacity, n))
         return 0;
     frame_mask(scratch->text, payload, header->mask, n);
     return carry_media(leg, outbox, scratch, scratch->text, n, now);
@@ -263,7 +271,7 @@ static int carry(struct leg *leg, struct outbox *outbox, struct leg_scratch *scr
 /* Whether the header is one that this side may be sent; the rest is the library's to refuse. */
 static int is_regular(const struct leg *leg, const struct frame_header *header)
 {
-    if (header->reserved || header->masked != (leg->side == LEG_CARRIER))
+    if (header->reserved || header->masked != (leg->side == LEG_CARRIER) || header->payload_bytes > INT64_MAX)
         return 0;
     if (header->opcode >= FRAME_CLOSE)
         return header->opcode <= FRAME_PONG && header->fin && header->payload_bytes <= 125;

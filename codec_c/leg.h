@@ -21,8 +21,6 @@
 enum {
     LEG_CARRIER = 0,
     LEG_PROVIDER = 1,
-    LEG_SID_LIMIT = 64,
-    LEG_HEAD_LIMIT = 256,
     /* stamps of Twilio may be this much off without meaning a gap (engine/call/hearing.py) */
     LEG_TOLERANCE_BYTES = 10 * PACER_BYTES_PER_MS
 };
@@ -46,9 +44,9 @@ struct leg {
     /* --- of a carrier */
     struct leg *provider; /* where media goes; NULL: nowhere, it is left to the library */
     struct pacer *pacer;  /* what the caller hears; not owned; NULL: nothing */
-    char stream_sid[LEG_SID_LIMIT];
+    const uint8_t *stream_sid; /* what its media messages carry; not owned */
     size_t stream_sid_size;
-    uint8_t head[LEG_HEAD_LIMIT]; /* our media messages up to their payload */
+    const uint8_t *head; /* our media messages up to their payload; not owned */
     size_t head_size;
     int64_t next_sequence;
     int64_t expected_bytes; /* the stamp, in bytes, that the next media message has if nothing is missing */
@@ -58,9 +56,9 @@ struct leg {
     polyphase *up;   /* for a provider that wants 24 kHz PCM; not owned; NULL: it wants mu-law */
 };
 
-/* Random bytes for masks, fetched from the system many at a time. */
+/* Random bytes for masks, fetched from the system as many at a time as it gives without a chance of being interrupted. */
 struct mask_pool {
-    uint8_t bytes[4096];
+    uint8_t bytes[256];
     size_t left;
 };
 
@@ -87,7 +85,7 @@ void leg_resume(struct leg *leg, struct outbox *outbox, struct leg_scratch *scra
 /* Hands everything that waits to the library, and all that comes from now on. */
 void leg_hand_over(struct leg *leg, struct outbox *outbox);
 
-/* Makes and sends the frames of a carrier's pacer that are due, up to where a mark is wanted. */
+/* Makes and sends the frames of a carrier's pacer that are due, up to where a mark is wanted. Nothing without a pacer. */
 void leg_send_due(struct leg *leg, struct outbox *outbox, struct leg_scratch *scratch, double now);
 
 #endif

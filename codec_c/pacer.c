@@ -183,6 +183,8 @@ int pacer_take(struct pacer *pacer, uint8_t *ulaw, struct paced_frame *frame, do
 int pacer_mark_wanted(const struct pacer *pacer)
 {
     const int at_end = pacer->ended && pacer->size == 0;
+    if (pacer->run_count == PACER_RUN_LIMIT)
+        return 1; /* whoever marks also takes the account; until then nothing leaves */
     return pacer->unmarked_bytes && (pacer->spurt_unmarked || at_end || pacer->unmarked_bytes >= PACER_MARK_INTERVAL);
 }
 

@@ -98,7 +98,10 @@ double pacer_due_at(const struct pacer *pacer);
  */
 int pacer_take(struct pacer *pacer, uint8_t *ulaw, struct paced_frame *frame, double now);
 
-/* Whether a mark should follow what has left: the first of its spurt, after half a second, or at the end. */
+/*
+ * Whether a mark should follow what has left: the first of its spurt, after half a second, at the end, or because the
+ * account is full.
+ */
 int pacer_mark_wanted(const struct pacer *pacer);
 
 /* Says that a mark was sent, or is not to be. */

@@ -40,29 +40,23 @@ class Leg:
         self._provider: Leg | None = None
         self._carrier: Leg | None = None
         # what C follows and Python owns
-        self._kept: tuple[object, ...] = ()
+        self._stream_kept: tuple[object, ...] = ()
+        self._upsampler: CData | None = None
 
-    def begin_stream(self, stream_sid: str, media_head: bytes, pacer: FramePacer) -> bool:
+    def begin_stream(self, stream_sid: str, media_head: bytes, pacer: FramePacer) -> None:
         """Says what a carrier's media looks like, and whose frames it sends.
 
         Args:
             stream_sid: What every message of the stream must carry.
             media_head: Our media messages up to their payload.
             pacer: What the caller hears.
-
-        Returns:
-            Whether the short way can be taken; not for ids of an odd kind.
         """
-        state, sid = self.state, stream_sid.encode()
-        if len(sid) > len(state.stream_sid) or len(media_head) > len(state.head):
-            return False
-        ffi.memmove(state.stream_sid, sid, len(sid))
-        state.stream_sid_size = len(sid)
-        ffi.memmove(state.head, media_head, len(media_head))
-        state.head_size = len(media_head)
+        state = self.state
+        sid, head = _allocate(stream_sid.encode(errors="replace")), _allocate(media_head)
+        state.stream_sid, state.stream_sid_size = sid, len(sid)
+        state.head, state.head_size = head, len(head)
         state.pacer = pacer.state
-        self._kept = (pacer,)
-        return True
+        self._stream_kept = (sid, head, pacer)
 
     def carry_to(self, provider: Leg, upsampler: CData | None) -> None:
         """Begins to carry a carrier's media to the provider without a word from Python.
@@ -73,12 +67,13 @@ class Leg:
             provider: Where to.
             upsampler: The stream of a conversion to 24 kHz PCM; None passes mu-law on.
         """
+        self.stop_carrying()
         state = self.state
         state.up = ffi.NULL if upsampler is None else upsampler
         state.provider = provider.state
         state.fast = 1
         self._provider, provider._carrier = provider, self
-        self._kept = (*self._kept[:1], upsampler)
+        self._upsampler = upsampler
 
     @property
     def carries(self) -> bool:
@@ -101,6 +96,13 @@ class Leg:
         if self.state:
             lib.leg_free(self.state)
             self.state = ffi.NULL
+
+
+def _allocate(data: bytes) -> CData:
+    """Copies bytes to memory of C, which lives as long as the result."""
+    memory = ffi.new("uint8_t[]", len(data))
+    ffi.memmove(memory, data, len(data))
+    return memory
 
 
 def copy_bytes(data: CData, size: int) -> bytes:

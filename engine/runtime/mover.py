@@ -44,6 +44,7 @@ _UNSENT: Final = 4
 _READABLE: Final = 5
 _MARK_WANTED: Final = 6
 _ENDED: Final = 7
+_FAILED: Final = 8
 
 
 class Moved(Protocol):
@@ -174,15 +175,19 @@ class Mover:
 
         Raises:
             OSError: The socket cannot be watched.
+            MemoryError: There is none.
         """
         assert moved.fd is not None
         self._leg_ids += 1
         leg = Leg(self._leg_ids, moved.fd if moved.is_direct else None, moved.side, moved.frame_limit_bytes)
-        if lib.mover_watch(self._state, leg.state, moved.fd) or lib.mover_pace(self._state, leg.state):
-            error = OSError(ffi.errno, "the socket cannot be watched")
+        if lib.mover_watch(self._state, leg.state, moved.fd):
+            number = ffi.errno
+            leg.close()
+            raise OSError(number, "the socket cannot be watched")
+        if lib.mover_pace(self._state, leg.state):
             lib.mover_forget(self._state, leg.state, moved.fd)
             leg.close()
-            raise error
+            raise MemoryError
         self._legs[leg.leg_id] = (moved, leg)
         if not self._on_grid and len(self._legs) > GRID_ABOVE:
             self._on_grid = True
@@ -220,20 +225,26 @@ class Mover:
         """Sends the frames of a carrier that are due.
 
         Returns:
-            Whether a mark should follow before more is sent.
+            Whether a mark should follow before more is sent. Never if the leg is not, or no longer, attached.
         """
-        if not self._state:
+        if not self._state or leg.leg_id not in self._legs:
             return False
         lib.mover_send_due(self._state, leg.state, now)
         mark_wanted = False
+        unsent, error_number = b"", 0
         for event in _events(lib.mover_aside(self._state)):
             if event.kind == _UNSENT:
-                moved.take_unsent(copy_bytes(event.data, event.size))
+                unsent = copy_bytes(event.data, event.size)
             elif event.kind == _MARK_WANTED:
                 mark_wanted = True
             else:
-                moved.take_failure(event.error)
-        return mark_wanted
+                error_number = event.error
+        # only now that the outbox is read: a link that ends is detached, and that uses the outbox anew
+        if unsent:
+            moved.take_unsent(unsent)
+        if error_number:
+            moved.take_failure(error_number)
+        return mark_wanted and leg.leg_id in self._legs
 
     # ----------------------------------------------------------------------------------------------------- its alarms
 
@@ -327,7 +338,7 @@ class Mover:
             if moved is None or leg is None:
                 continue
             if kind == _READABLE:
-                data = moved.read_nowait()
+                data = self._read(moved, leg)
                 if not data:
                     continue
                 lib.mover_feed(self._state, leg.state, data, len(data), self.clock.now())
@@ -335,46 +346,69 @@ class Mover:
                 lib.mover_resume(self._state, leg.state, self.clock.now())
             waiting.extend(self._hand_out())
 
+    def _read(self, moved: Moved, leg: Leg) -> bytes | None:
+        try:
+            return moved.read_nowait()
+        except Exception as error:  # noqa: BLE001 - handed to the call's root; the other calls go on
+            self._crash(moved, leg, error)
+            return None
+
+    def _crash(self, moved: Moved, leg: Leg, error: Exception) -> None:
+        moved.crash(error)
+        self.detach(leg)  # if it has not done so itself
+
     def _hand_out(self) -> list[tuple[int, int]]:
         """Hands each event to its link; returns the legs to go on with, and why."""
         outbox = lib.mover_outbox(self._state)
-        if not outbox.count:
-            return []
+        events = _events(outbox)
         if outbox.unsent:  # before anything else is sent, or it would go into the middle of a frame
-            for event in _events(outbox):
-                if event.kind == _UNSENT and event.leg_id in self._legs:
-                    self._legs[event.leg_id][0].take_unsent(copy_bytes(event.data, event.size))
+            for event in events:
+                if event.kind == _UNSENT:
+                    self._hand(event)
         again: dict[tuple[int, int], None] = {}
-        for event in _events(outbox):
-            moved, leg = self._legs.get(event.leg_id, (None, None))
-            if moved is None or leg is None:
-                continue  # detached by a callback of this very pass
-            try:
-                self._hand(event, moved)
-            except Exception as error:  # noqa: BLE001 - handed to the call's root; the other calls go on
-                moved.crash(error)
-                self.detach(leg)  # if it has not done so itself
-            if event.kind in (_BYTES, _READABLE):
-                again[event.leg_id, event.kind] = None
+        for event in events:
+            kind = event.kind
+            if kind != _UNSENT:
+                self._hand(event)
+            if kind in (_BYTES, _READABLE):
+                again[event.leg_id, kind] = None
         return list(again)
 
-    def _hand(self, event: CData, moved: Moved) -> None:
-        kind = event.kind
-        if kind == _BYTES:
-            moved.take_bytes(copy_bytes(event.data, event.size))
-        elif kind == _DELTA:
-            moved.take_delta(event)
-        elif kind == _SEND:
-            moved.send_frame_nowait(copy_bytes(event.data, event.size))
-        elif kind == _MARK_WANTED:
-            moved.mark_wanted()
-        elif kind == _ENDED:
-            moved.take_bytes(b"")
-        elif kind not in (_UNSENT, _READABLE):
-            moved.take_failure(event.error)
+    def _hand(self, event: CData) -> None:
+        moved, leg = self._legs.get(event.leg_id, (None, None))
+        if moved is None or leg is None:
+            return  # detached by a callback of this very pass
+        try:
+            _tell(moved, event)
+        except Exception as error:  # noqa: BLE001 - handed to the call's root; the other calls go on
+            self._crash(moved, leg, error)
+
+
+def _tell(moved: Moved, event: CData) -> None:
+    kind = event.kind
+    if kind == _BYTES:
+        moved.take_bytes(copy_bytes(event.data, event.size))
+    elif kind == _DELTA:
+        moved.take_delta(event)
+    elif kind == _SEND:
+        moved.send_frame_nowait(copy_bytes(event.data, event.size))
+    elif kind == _UNSENT:
+        moved.take_unsent(copy_bytes(event.data, event.size))
+    elif kind == _MARK_WANTED:
+        moved.mark_wanted()
+    elif kind == _ENDED:
+        moved.take_bytes(b"")
+    elif kind == _FAILED:
+        moved.take_failure(event.error)
 
 
 def _events(outbox: CData) -> list[CData]:
-    """The events of an outbox; they are good until its next call of C."""
+    """The events of an outbox; they are good until its next call of C.
+
+    Raises:
+        MemoryError: There was none, so that some are lost; no call of this process can be trusted any more.
+    """
+    if outbox.starved:
+        raise MemoryError("what arrived was lost for want of memory")
     events = outbox.events
     return [events + index for index in range(outbox.count)]
