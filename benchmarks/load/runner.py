@@ -24,8 +24,11 @@ from .speech import Tape
 from .stalls import Stalls
 from .webhook import stream_parameters
 
-_TICK_S = 0.001
-_TICKS_PER_FRAME = 20
+# Callers speak in 21 groups, not 20: on a grid of whole milliseconds every frame would meet the engine's own at one phase.
+_TICKS_PER_FRAME = 21
+_TICK_S = 0.020 / _TICKS_PER_FRAME
+# From so many calls on the generator works in turns, a tick each.
+_TURNS_FROM_CALLS = 80
 # A call that has no provider session by then is given up, and the next one is dialled.
 _STAND_S = 3.0
 _RAMP_GAP_S = 0.004
@@ -52,7 +55,7 @@ class Run:
         self._options = options
         self._loop, self._figures, self._tape = Loop(), Figures(), Tape(options.seed)
         self._calls: list[Call] = []
-        # Calls by the 1 ms phase at which they speak.
+        # Calls by the tick of a frame at which they speak.
         self._phases: list[list[Call]] = [[] for _ in range(_TICKS_PER_FRAME)]
         self._tick, self._origin_s = 0, 0.0
         self._engine: EngineProcess | None = None
@@ -189,7 +192,10 @@ class Run:
             for call in self._phases[self._tick % _TICKS_PER_FRAME]:
                 call.carrier.speak(time.monotonic())
         self._tick += 1
-        self._loop.call_at(self._origin_s + self._tick * _TICK_S, self._speak)
+        next_at = self._origin_s + self._tick * _TICK_S
+        self._loop.call_at(next_at, self._speak)
+        if self._options.calls >= _TURNS_FROM_CALLS:
+            self._loop.next_turn_at = next_at
 
     def _progress(self, now: float) -> None:
         standing = sum(call.carrier.open for call in self._calls)

@@ -2,19 +2,28 @@
 
 Everything runs in one thread; a callback must not block. Timers keep absolute times. The wait is a `select` on the
 epoll descriptor, since epoll's own timeout rounds up to whole milliseconds and would make every frame late.
+
+The time that comes with received bytes is the kernel's, taken when the last of them reached the socket (SO_TIMESTAMPNS,
+socket(7)): it does not depend on when this process came round to them. So many calls can be served in turns a
+millisecond apart, `next_turn_at`, at half the cost of waking for each arrival and no loss of accuracy.
 """
 
 import heapq
 import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 
 _RECEIVE_BYTES = 65536
-_EVENTS_PER_TURN = 64
+_EVENTS_PER_TURN = 1024
 # A peer that leaves this much unread has stopped reading.
 _OUTBOX_LIMIT_BYTES = 1 << 20
+# Linux, asm-generic/socket.h; Python's socket module does not name it. The control message holds seconds and nanoseconds.
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("qq")
+_CONTROL_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 # What a socket raises instead of waiting, plain or TLS.
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -28,6 +37,16 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = 0
         self._stopped = False
+        # If set, arrivals are looked at no sooner; whoever sets it moves it on each time.
+        self.next_turn_at: float | None = None
+        # What the wall clock, which the kernel stamps arrivals with, is ahead of the monotonic clock.
+        self._wall_ahead_s = time.time() - time.monotonic()
+
+    def arrived_at(self, stamp: bytes) -> float:
+        """Monotonic time of a kernel's time stamp, never in the future."""
+        seconds, nanoseconds = _TIMESPEC.unpack(stamp)
+        stamped_at: float = seconds + nanoseconds * 1e-9 - self._wall_ahead_s
+        return min(stamped_at, time.monotonic())
 
     def call_at(self, when_s: float, callback: Callable[[float], None]) -> None:
         """Call `callback(now_s)` at an absolute monotonic time."""
@@ -63,15 +82,19 @@ class Loop:
                 heapq.heappop(timers)[2](now)
                 now = time.monotonic()
             ready = self._epoll.poll(0, _EVENTS_PER_TURN)
-            if not ready and not self._stopped:
-                wait = timers[0][0] - time.monotonic() if timers else 1.0
-                if wait > 0:
-                    select.select((descriptor,), (), (), wait)
-                continue
+            self._wall_ahead_s = time.time() - time.monotonic()
             for ready_descriptor, mask in ready:
                 handler = handlers.get(ready_descriptor)
                 if handler is not None:
                     handler(mask)
+            if self._stopped or len(ready) == _EVENTS_PER_TURN:
+                continue
+            if self.next_turn_at is not None:
+                time.sleep(max(0.0, self.next_turn_at - time.monotonic()))
+            elif not ready:
+                wait = timers[0][0] - time.monotonic() if timers else 1.0
+                if wait > 0:
+                    select.select((descriptor,), (), (), wait)
 
     def close(self) -> None:
         """Release the epoll descriptor."""
@@ -82,16 +105,18 @@ class Connection:
     """A connected or connecting non-blocking TCP socket; with `tls`, a server's, wrapped in it.
 
     Attributes:
-        on_bytes: called with (data, now_s) as data arrives.
+        on_bytes: called with (data, arrived_s): monotonic time at which the last byte reached this machine's socket.
         on_closed: called with now_s once, when the peer closed or the connection broke; not for our own `close`.
     """
 
     def __init__(self, loop: Loop, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         if tls is not None:
             sock = tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         self._loop, self._sock = loop, sock
+        self._tls = tls is not None
         self._shaking_hands = tls is not None
         self._outbox = bytearray()
         self.closed = False
@@ -140,15 +165,29 @@ class Connection:
             self._flush()
         if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not self.closed:
             try:
-                data = self._sock.recv(_RECEIVE_BYTES)
+                data, stamps = self._receive()
             except _NOT_NOW:
                 return
             except OSError:
-                data = b""
+                data, stamps = b"", []
             if data:
-                self.on_bytes(data, time.monotonic())
+                # The first bytes of all may have come before the kernel began to stamp.
+                self.on_bytes(data, self._loop.arrived_at(stamps[0][2]) if stamps else time.monotonic())
             else:
                 self._broke()
+
+    def _receive(self) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+        """What has arrived, and the control message with its time stamp."""
+        if not self._tls:
+            data, stamps, _, _ = self._sock.recvmsg(_RECEIVE_BYTES, _CONTROL_BYTES)
+            return data, stamps
+        # TLS hides the socket's own messages: look at the stamp first, under the TLS layer. Decrypted bytes may wait
+        # above an empty socket.
+        try:
+            _, stamps, _, _ = socket.socket.recvmsg(self._sock, _RECEIVE_BYTES, _CONTROL_BYTES, socket.MSG_PEEK)
+        except BlockingIOError:
+            stamps = []
+        return self._sock.recv(_RECEIVE_BYTES), stamps
 
     def _shake_hands(self) -> None:
         assert isinstance(self._sock, ssl.SSLSocket)

@@ -1,22 +1,19 @@
-"""Calls that only play: a frame pacer that never runs out of audio, and a carrier's buffer that plays what leaves.
+"""What a caller heard, from when frames arrived: lateness, gaps, and how soon the lead was rebuilt after a stall. Sans-IO.
 
-Sans-IO: the clock is passed in. Lateness is taken when a frame is really handed over, not when a pass over all calls began.
+The carrier's buffer is the load generator's, which shares nothing with the engine's own model of it.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.load.playout import Playout
-from engine.call.pacer import BYTES_PER_MS, FramePacer
 
-_REFILL_MS: Final = 2000
-_AUDIO: Final = bytes(range(1, 251)) * 64
-# A lead is taken for rebuilt when the buffer is this close to it: the grid's step.
-_NEARLY_MS: Final = 1.0
+_SAMPLES_PER_MS: Final = 8
+# A lead is taken for rebuilt when the buffer is this close to it: the grid's step, and what cannot be seen of it.
+_NEARLY_MS: Final = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,61 +35,58 @@ class Pacing:
     stalls_ms: tuple[float, ...] = ()
 
 
-class PlayedCall:
-    """One call as its caller hears it."""
+@dataclass(kw_only=True)
+class Heard:
+    """What one call's caller heard, in milliseconds."""
 
-    def __init__(self, pacing: Pacing, clock: Callable[[], float]) -> None:
-        self._lead_ms, self._clock = pacing.lead_ms, clock
-        self._buffer = Playout()
-        # Lateness is kept from here on.
-        self.measured_from = float("inf")
-        self.late_ms: array[float] = array("d")
-        self.gap_ms: array[float] = array("d")
-        # When the present stall ended, until the lead is rebuilt.
-        self._stalled_until: float | None = None
-        self.rebuilt_ms: array[float] = array("d")
-        self.never_rebuilt = 0
-
-    def hear(self, due_at: float, samples: int) -> None:
-        """A frame leaves now that was due at `due_at`."""
-        now = self._clock()
-        dry_s = self._buffer.add(now, 0, samples)
-        if now < self.measured_from:
-            return
-        self.late_ms.append(max(0.0, now - due_at) * 1000)
-        if dry_s:
-            self.gap_ms.append(dry_s * 1000)
-        if self._stalled_until is not None and self._buffer.depth_ms(now) >= self._lead_ms - _NEARLY_MS:
-            self.rebuilt_ms.append((now - self._stalled_until) * 1000)
-            self._stalled_until = None
-
-    def stalled(self, ended_at: float) -> None:
-        """The process stood still until `ended_at`."""
-        self.finish()
-        self._stalled_until = ended_at
-
-    def finish(self) -> None:
-        """No lead will be rebuilt any more."""
-        if self._stalled_until is not None:
-            self.never_rebuilt += 1
-            self._stalled_until = None
+    # each frame after the earliest schedule on which all frames of its run could have come
+    late_ms: list[float] = field(default_factory=list)
+    gap_ms: list[float] = field(default_factory=list)
+    # from a stall's end until the buffer held the lead again
+    rebuilt_ms: list[float] = field(default_factory=list)
+    never_rebuilt: int = 0
 
 
-class PacedCall:
-    """A call whose frames come from the engine's pacer."""
+def hear(
+    arrivals: Iterable[tuple[float, int]],
+    pacing: Pacing,
+    *,
+    measured_from: float,
+    stalls_ended_at: Sequence[float] = (),
+) -> Heard:
+    """Play a call.
 
-    def __init__(self, pacing: Pacing, clock: Callable[[], float]) -> None:
-        self._pacer = FramePacer(frame_ms=pacing.frame_ms, lead_ms=pacing.lead_ms)
-        self.played = PlayedCall(pacing, clock)
+    Args:
+        arrivals: (time in seconds, frames) of each send, in order.
+        pacing: Frame length and lead.
+        measured_from: What came before is played, but not counted.
+        stalls_ended_at: When the sender could go on after each stall, in order.
+    """
+    heard, buffer = Heard(), Playout()
+    frame_s, samples = pacing.frame_ms / 1000, pacing.frame_ms * _SAMPLES_PER_MS
+    pending = list(stalls_ended_at)
+    # time of each frame since the buffer was last dry, less its place in the run
+    origins: list[float] = []
+    counted_from = 0
+    for now, frames in arrivals:
+        for _ in range(frames):
+            dry_s = buffer.add(now, 0, samples)
+            if dry_s:
+                heard.late_ms += _lateness_ms(origins, counted_from)
+                origins, counted_from = [], 0
+                if now >= measured_from:
+                    heard.gap_ms.append(dry_s * 1000)
+            counted_from += now < measured_from
+            origins.append(now - len(origins) * frame_s)
+        while pending and now >= pending[0] and buffer.depth_ms(now) >= pacing.lead_ms - _NEARLY_MS:
+            heard.rebuilt_ms.append((now - pending.pop(0)) * 1000)
+    heard.never_rebuilt = len(pending)
+    heard.late_ms += _lateness_ms(origins, counted_from)
+    return heard
 
-    def send_due(self, now: float) -> float:
-        """Let everything leave that is due; gives when the next frame is."""
-        pacer = self._pacer
-        if pacer.queued_bytes < _REFILL_MS * BYTES_PER_MS:
-            pacer.push(_AUDIO, now)
-        due_at = pacer.due_at()
-        while due_at is not None and (frame := pacer.take(now)) is not None:
-            self.played.hear(due_at, len(frame.ulaw))
-            due_at = pacer.due_at()
-        assert due_at is not None  # the queue is never empty
-        return due_at
+
+def _lateness_ms(origins: list[float], counted_from: int) -> list[float]:
+    """How late each frame of a run came, against the first of those that were counted to be on time."""
+    counted = origins[counted_from:]
+    earliest = min(counted, default=0.0)
+    return [(origin - earliest) * 1000 for origin in counted]
