@@ -7,7 +7,6 @@ recorded here, at its root, and concerns no other.
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import signal
@@ -21,6 +20,7 @@ import trio
 from engine.errors import ConnectionFailed
 from engine.runtime.call import Call
 from engine.runtime.clock import open_clock
+from engine.runtime.collector import CollectorCounts, run_collector
 from engine.runtime.extensions import load_sms_handler, load_tools
 from engine.runtime.handshake import accept
 from engine.runtime.link import Link
@@ -55,6 +55,8 @@ class Service:
         self._running: set[Call] = set()
         self._idle = trio.Event()
         self.draining = False
+        # what garbage collection cost
+        self.collections = CollectorCounts()
         # calls that ended, and those of them that ended by a failure of ours
         self.calls_ended = 0
         self.calls_crashed = 0
@@ -203,10 +205,9 @@ async def serve(
             on_stream_status=_log_stream_status,
             sms_handler=sms_handler,
         )
-        # what is loaded by now stays: the collector need not look at it again and again
-        gc.freeze()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mover.run)
+            nursery.start_soon(run_collector, lambda: service.calls, service.collections)
             closing = trio.Event()
             nursery.start_soon(_drain_then_close, service, stop, closing, settings.drain_s)
             start_port = partial(
