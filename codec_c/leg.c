@@ -261,7 +261,7 @@ static int carry(struct leg *leg, struct outbox *outbox, struct leg_scratch *scr
 {
     const size_t n = (size_t)header->payload_bytes;
     if (leg->side == LEG_PROVIDER)
-        return carry_delta(leg, outbox, payload, n);
+        return carry_delta(leg, outbox, payload, n) || transcript_delta_is(payload, n);
     if (n == 0 || !reserve(&scratch->text, &scratch->text_capacity, n))
         return 0;
     frame_mask(scratch->text, payload, header->mask, n);

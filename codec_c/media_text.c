@@ -237,3 +237,56 @@ int audio_delta_find(struct audio_delta *delta, const uint8_t *text, size_t n)
     }
     return more == 0 && at_end(&c) && (seen & needed) == needed;
 }
+
+static int is_one_of(uint8_t character, const char *characters)
+{
+    return memchr(characters, character, strlen(characters)) != NULL;
+}
+
+/* Skips a string of ASCII whose escapes are valid; 0 if it is not one. */
+static int skip_string(struct cursor *c)
+{
+    if (!take(c, '"'))
+        return 0;
+    for (; c->at < c->end && *c->at != '"'; c->at++) {
+        if (*c->at < 0x20 || *c->at > 0x7e)
+            return 0;
+        if (*c->at != '\\')
+            continue;
+        if (++c->at == c->end)
+            return 0;
+        const int hex_digits = *c->at == 'u' ? 4 : 0;
+        if (!hex_digits && !is_one_of(*c->at, "\"\\/bfnrt"))
+            return 0;
+        for (int i = 0; i < hex_digits; i++) {
+            if (++c->at == c->end || !is_one_of(*c->at, "0123456789abcdefABCDEF"))
+                return 0;
+        }
+    }
+    return take(c, '"');
+}
+
+int transcript_delta_is(const uint8_t *text, size_t n)
+{
+    struct cursor c = {text, text + n};
+    struct text_slice name, value;
+    unsigned seen = 0;
+    int more = take(&c, '{');
+    if (!more)
+        return 0;
+    while (more == 1) {
+        if (!take_string(&c, &name) || !take(&c, ':'))
+            return 0;
+        skip_space(&c);
+        if (is(&name, "type")) {
+            const int known = take_string(&c, &value) && (is(&value, "response.output_audio_transcript.delta") ||
+                                                          is(&value, "response.audio_transcript.delta"));
+            if (!known || !first_time(&seen, SEEN_TYPE))
+                return 0;
+        } else if (c.at < c.end && *c.at == '"' ? !skip_string(&c) : !take_number(&c, &value)) {
+            return 0;
+        }
+        more = take_separator(&c);
+    }
+    return more == 0 && at_end(&c) && seen == SEEN_TYPE;
+}

@@ -39,4 +39,10 @@ struct audio_delta {
 /* 1 if the n bytes are an audio delta with every field of struct audio_delta (content_index 0 if it is missing). */
 int audio_delta_find(struct audio_delta *delta, const uint8_t *text, size_t n);
 
+/*
+ * 1 if the n bytes are a flat JSON object, wholly valid, whose type is "response.output_audio_transcript.delta" (or its beta
+ * name): it comes with every audio delta, and a telephone has no use for it.
+ */
+int transcript_delta_is(const uint8_t *text, size_t n);
+
 #endif
