@@ -51,6 +51,11 @@ def _benchmarks() -> Mapping[str, Benchmark]:
     return {"codec": codec, "pacer": pacer, "latency": latency, "pacing": pacing, "capacity": capacity}
 
 
+def find_benchmark(name: str) -> Benchmark:
+    """The subcommand of this name."""
+    return _benchmarks()[name]
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line, all subcommands."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=DESCRIPTION)
@@ -80,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["load"]:
         return load.main(given[1:])
     options = make_parser().parse_args(given)
-    benchmark = _benchmarks()[options.command]
+    benchmark = find_benchmark(options.command)
     progress = Progress(quiet=options.quiet)
     try:
         if options.report is not None:

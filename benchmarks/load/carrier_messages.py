@@ -58,9 +58,10 @@ class CarrierMessages:
             self._countdown -= 1
             try:
                 ulaw = binascii.a2b_base64(text[len(self._prefix) : -len(self._suffix)], strict_mode=True)
-                return Media(ulaw)
             except binascii.Error:
-                pass
+                ulaw = b""
+            if ulaw:
+                return Media(ulaw)
         return self._read_in_full(text)
 
     def _read_in_full(self, text: bytes) -> Media | Mark | Clear | None:

@@ -57,9 +57,11 @@ class RealtimeMessages:
         if self._countdown and text.startswith(self._prefix) and text.endswith(self._suffix):
             self._countdown -= 1
             try:
-                return binascii.a2b_base64(text[len(self._prefix) : -len(self._suffix)], strict_mode=True)
+                audio = binascii.a2b_base64(text[len(self._prefix) : -len(self._suffix)], strict_mode=True)
             except binascii.Error:
-                pass
+                audio = b""
+            if audio:
+                return audio
         return self._read_in_full(text)
 
     def _read_in_full(self, text: bytes) -> bytes | dict[str, object] | None:
