@@ -37,8 +37,8 @@ def draw(plot: Plot, theme: str) -> bytes:
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  optional
 
-    height = 0.42 * len(plot.labels) + 1.4 if isinstance(plot, BarPlot) else 4.2
-    figure = Figure(figsize=(7.2, height), dpi=_DPI, facecolor=_PAPER[theme], layout="constrained")
+    height = 0.42 * len(plot.labels) + 1.4 if isinstance(plot, BarPlot) else 3.8
+    figure = Figure(figsize=(6.0, height), dpi=_DPI, facecolor=_PAPER[theme], layout="constrained")
     axes = figure.add_subplot()
     _dress(axes, plot.title, theme)
     match plot:
@@ -97,7 +97,7 @@ def _draw_bars(axes: Any, plot: BarPlot, theme: str) -> None:
 
 def _draw_heatmap(axes: Any, plot: Heatmap, theme: str) -> None:
     known = [[float("nan") if value is None else value for value in row] for row in plot.values]
-    image = axes.imshow(known, cmap="RdYlGn_r", aspect="auto", origin="lower", alpha=0.85)
+    image = axes.imshow(known, cmap="RdYlGn_r", aspect="auto", origin="lower")
     axes.set_xticks(range(len(plot.x_ticks)), plot.x_ticks)
     axes.set_yticks(range(len(plot.y_ticks)), plot.y_ticks)
     axes.set_xlabel(plot.x_label)
@@ -105,7 +105,8 @@ def _draw_heatmap(axes: Any, plot: Heatmap, theme: str) -> None:
     for y, row in enumerate(plot.values):
         for x, value in enumerate(row):
             if value is not None:
-                axes.text(x, y, f"{value:,.{plot.digits}f}", ha="center", va="center", color="#111111", size=9)
+                ink = _readable_on(image.cmap(image.norm(value)))
+                axes.text(x, y, f"{value:,.{plot.digits}f}", ha="center", va="center", color=ink, size=11)
     if plot.chosen is not None:
         x, y = plot.chosen
         outline = axes.add_patch(_rectangle(x - 0.5, y - 0.5))
@@ -113,6 +114,12 @@ def _draw_heatmap(axes: Any, plot: Heatmap, theme: str) -> None:
     bar = axes.figure.colorbar(image, ax=axes)
     bar.set_label(plot.unit, color=_INK[theme])
     bar.ax.tick_params(colors=_INK[theme], labelsize=8)
+
+
+def _readable_on(color: tuple[float, float, float, float]) -> str:
+    """Black or white, whichever stands out."""
+    red, green, blue, _ = color
+    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else "#111111"
 
 
 def _rectangle(x: float, y: float) -> Any:
