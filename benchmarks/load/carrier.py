@@ -183,9 +183,10 @@ class Carrier:
         if self.hung_up_at is not None:
             return
         order = self._messages.read(payload)
-        if order is None:
-            return
-        if isinstance(order, Clear):
+        if type(order) is bytes:
+            position, samples = self.on_media(now, order), len(order)
+            self.on_played(now, position, samples, self.playout.add(now, position, samples))
+        elif isinstance(order, Clear):
             self.on_clear(now)
             self._return_marks(self.playout.clear(now))
         elif isinstance(order, Mark):
@@ -194,10 +195,6 @@ class Carrier:
                 self._marks_due(now)
             else:
                 self._loop.call_at(due, self._marks_due)
-        else:
-            position = self.on_media(now, order.ulaw)
-            dry_s = self.playout.add(now, position, len(order.ulaw))
-            self.on_played(now, position, len(order.ulaw), dry_s)
 
     def _marks_due(self, now: float) -> None:
         self._return_marks(self.playout.due_marks(now))

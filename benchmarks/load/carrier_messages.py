@@ -14,13 +14,6 @@ _FULL_CHECK_EVERY = 16
 
 
 @dataclass(frozen=True)
-class Media:
-    """Mu-law audio for the caller."""
-
-    ulaw: bytes
-
-
-@dataclass(frozen=True)
 class Mark:
     """A request to be told when everything before has played."""
 
@@ -52,8 +45,8 @@ class CarrierMessages:
         self._prefix, self._suffix = b"\0", b"\0"
         self._countdown = 0
 
-    def read(self, text: bytes) -> Media | Mark | Clear | None:
-        """The order in a message; None for one that is no valid order (the breach has been reported)."""
+    def read(self, text: bytes) -> bytes | Mark | Clear | None:
+        """The order in a message, media as mu-law; None for one that is no valid order (the breach has been reported)."""
         if self._countdown and text.startswith(self._prefix) and text.endswith(self._suffix):
             self._countdown -= 1
             try:
@@ -61,10 +54,10 @@ class CarrierMessages:
             except binascii.Error:
                 ulaw = b""
             if ulaw:
-                return Media(ulaw)
+                return ulaw
         return self._read_in_full(text)
 
-    def _read_in_full(self, text: bytes) -> Media | Mark | Clear | None:
+    def _read_in_full(self, text: bytes) -> bytes | Mark | Clear | None:
         try:
             message = json.loads(text.decode(), object_pairs_hook=unique_keys)
         except ValueError as error:
@@ -85,7 +78,7 @@ class CarrierMessages:
             return None
         return self._body(event, body, text)
 
-    def _body(self, event: object, body: dict[str, object], text: bytes) -> Media | Mark | None:
+    def _body(self, event: object, body: dict[str, object], text: bytes) -> bytes | Mark | None:
         if event == "mark" and body.keys() == {"name"} and isinstance(body["name"], str) and body["name"]:
             return Mark(body["name"])
         payload = body.get("payload")
@@ -101,7 +94,7 @@ class CarrierMessages:
             self._breach("carrier: payload empty", text)
             return None
         self._learn(text, payload.encode())
-        return Media(ulaw)
+        return ulaw
 
     def _learn(self, text: bytes, payload: bytes) -> None:
         start = text.find(payload)

@@ -26,10 +26,15 @@ class Playout:
 
     def add(self, now: float, position: int, samples: int) -> float:
         """Buffer audio; gives the seconds for which the buffer had been dry (0.0 if it was not, or had been cleared)."""
-        dry_s = now - self.ends_at if self.running and now > self.ends_at else 0.0
-        start = max(now, self.ends_at)
-        self._retire(now)
-        self._chunks.append((start, position, samples))
+        ends_at, chunks = self.ends_at, self._chunks
+        if chunks and chunks[0][0] + chunks[0][2] / _BYTES_PER_S <= now:
+            self._retire(now)
+        if now > ends_at:
+            dry_s = now - ends_at if self.running else 0.0
+            start = now
+        else:
+            dry_s, start = 0.0, ends_at
+        chunks.append((start, position, samples))
         self.ends_at = start + samples / _BYTES_PER_S
         self.running = True
         return dry_s

@@ -82,6 +82,10 @@ class Tape:
         start = (origin + position) % _PERIOD
         return self._ulaw[start : start + size]
 
+    def holds(self, place: int, data: bytes) -> bool:
+        """Whether these samples are what lies at origin + position `place`."""
+        return self._ulaw.startswith(data, place % _PERIOD)
+
     def pcm24k(self, origin: int, position: int, size: int) -> bytes:
         """The same stretch as int16 little-endian at 24 kHz: `6 * size` bytes."""
         start = (origin + position) % _PERIOD * PCM24K_BYTES_PER_SAMPLE
@@ -124,10 +128,11 @@ class Follower:
                 return 0
             self.position = self.skipped_at_start = found
         began = self.position
-        if self._tape.ulaw(self._origin, began, len(data)) == data:
-            self.position = began + len(data)
-            if self.position > limit:
-                self.foreign += self.position - limit
+        size = len(data)
+        if self._tape.holds(self._origin + began, data):
+            self.position = ended = began + size
+            if ended > limit:
+                self.foreign += ended - limit
             return began
         self._resynchronise(data, limit)
         return began
