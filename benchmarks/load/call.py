@@ -26,6 +26,7 @@ _SETTLED_S = 0.1
 _TAIL_S = 0.1
 _BARGE_IN_SPREAD = (0.7, 1.3)
 _SPEECH_S = (0.15, 0.3)
+_LANE_RETRY_S = 0.25
 _THINKING_S = (0.05, 0.4)
 _AGAIN_SHARE = 0.25
 _AGAIN_AFTER_S = 0.05
@@ -99,6 +100,7 @@ class Call:
         self._awaited: tuple[int, float] | None = None
         self._run_began_at = 0.0
         self._run_top_ms = 0.0
+        self._up_in_lane = self._down_in_lane = False
         self.carrier.on_media, self.carrier.on_played, self.carrier.on_clear = self._media, self._played, self._cleared
 
     def attach(self, session: ProviderSession) -> None:
@@ -110,6 +112,8 @@ class Call:
 
     def _ready(self, now: float) -> None:
         self.ready_at = now
+        if self._loop.lanes is not None:
+            self._loop.call_at(now + _LANE_RETRY_S, self._enter_lanes)
         if self._barge_in_every_s:
             first_s = 1.0 + self._random.random() * self._barge_in_every_s
             self._loop.call_at(now + first_s, lambda later: self._barge_in(later, regular=True))
@@ -128,11 +132,47 @@ class Call:
             before = self.up.position
             self.up.take(audio, sent)
             after, held_back = self.up.position, 0
-        if not self._figures.measuring or before is None or after is None:
+        if before is not None and after is not None:
+            self._arrived(now, before + held_back, after + held_back)
+
+    def _arrived(self, now: float, before: int, after: int) -> None:
+        """Caller audio between two positions has arrived: time the frames completed by it."""
+        if self._figures.measuring:
+            sent_at = self.carrier.sent_at
+            for frame in range(before // FRAME_SAMPLES, min(after // FRAME_SAMPLES, len(sent_at))):
+                self._figures.up_ms.append((now - sent_at[frame]) * 1000)
+
+    # The short way of both directions.
+
+    def _enter_lanes(self, now: float) -> None:
+        """Put both sockets on lanes; tries again while a frame is half received."""
+        lanes, session = self._loop.lanes, self.session
+        if lanes is None or session is None or session.closed or self.carrier.hung_up_at is not None:
             return
-        first, last = (before + held_back) // FRAME_SAMPLES, min((after + held_back) // FRAME_SAMPLES, len(sent_at))
-        for frame in range(first, last):
-            self._figures.up_ms.append((now - sent_at[frame]) * 1000)
+        if not self._up_in_lane:
+            self._up_in_lane = session.maybe_enter_lane(lanes, self.carrier.origin, self.up, self._up_counted)
+        if not self._down_in_lane:
+            lane = self.carrier.maybe_enter_lane(
+                lanes, self.down_origin, self.down, self._down_counted, limit=self.voice.produced
+            )
+            if lane is not None:
+                self._down_in_lane = True
+                session.on_spoken = lane.limit
+        if not (self._up_in_lane and self._down_in_lane):
+            self._loop.call_at(now + _LANE_RETRY_S, self._enter_lanes)
+
+    def _up_counted(self, now: float, position: int, samples: int, _frame_bytes: int) -> None:
+        self.up.position = after = position + samples
+        self.up.foreign += max(0, after - len(self.carrier.sent_at) * FRAME_SAMPLES)
+        self._arrived(now, position, after)
+
+    def _down_counted(self, now: float, position: int, samples: int, frame_bytes: int) -> None:
+        self.down.position = position + samples
+        if self._figures.measuring:
+            self._figures.carrier_messages += 1
+            self._figures.carrier_bytes += frame_bytes
+        if self.carrier.hung_up_at is None:
+            self._played(now, position, samples, self.carrier.playout.add(now, position, samples))
 
     # Downwards: provider to caller.
 
@@ -288,6 +328,12 @@ class Call:
         ):
             self._figures.counts["underruns"] += 1
         self.carrier.hang_up(now)
+
+    def release(self) -> None:
+        """Close both sockets, whatever their state."""
+        self.carrier.release()
+        if self.session is not None:
+            self.session.connection.close()
 
     def _provider_closed(self, now: float) -> None:
         hung_up_at = self.carrier.hung_up_at

@@ -15,10 +15,11 @@ from random import Random
 
 from .carrier_messages import CarrierMessages, Clear, Mark
 from .figures import Figures
+from .lanes import Lane, Lanes, OnCounted
 from .network import DelayLine, Network
 from .playout import Playout
 from .sockets import Connection, Loop
-from .speech import Tape
+from .speech import Follower, Tape
 from .websocket import CLOSE, PING, PONG, TEXT, ClientFrames, FrameReader, accept_value
 
 
@@ -107,6 +108,20 @@ class Carrier:
         outbound = DelayLine(self._loop, self._network, random, lambda data, now: connection.send(data))
         connection.on_bytes = inbound.put
         self._put = lambda data: outbound.put(data, time.monotonic())
+
+    def maybe_enter_lane(
+        self, lanes: Lanes, origin: int, follower: Follower, on_counted: OnCounted, *, limit: int
+    ) -> Lane | None:
+        """Let a lane count the provider's audio, unless a frame is half received; gives the lane."""
+        if not self._reader.is_between_frames or not self.open or self.connection is None:
+            return None
+
+        def sync(lane: Lane) -> None:
+            lane.go_on(follower.position, self._messages.grant(), *self._messages.around)
+
+        return self.connection.enter_lane(
+            lanes, masked=False, origin=origin, limit=limit, on_counted=on_counted, sync=sync
+        )
 
     def _closed(self, now: float) -> None:
         if self.hung_up_at is None:

@@ -6,8 +6,10 @@ import ssl
 from collections.abc import Callable
 
 from .figures import Figures
+from .lanes import ANY_POSITION, Lane, Lanes, OnCounted
 from .realtime_messages import RealtimeMessages
 from .sockets import Connection, Loop
+from .speech import Follower
 from .voice import Voice
 from .websocket import CLOSE, PING, PONG, TEXT, FrameReader, accept_value, server_frame
 
@@ -52,8 +54,23 @@ class ProviderSession:
         self.on_first_delta: Callable[[float], None] = lambda now: None
         self.on_truncate: Callable[[float, str, int], None] = lambda now, item_id, end_ms: None
         self.on_closed: Callable[[float], None] = lambda now: None
+        # Called with how many samples have been said.
+        self.on_spoken: Callable[[int], None] = lambda produced: None
         connection.on_bytes = self._received
         connection.on_closed = self._broken
+
+    def maybe_enter_lane(self, lanes: Lanes, origin: int, follower: Follower, on_counted: OnCounted) -> bool:
+        """Let a lane count the caller's audio, unless a frame is half received."""
+        if not self._reader.is_between_frames or self.closed:
+            return False
+
+        def sync(lane: Lane) -> None:
+            lane.go_on(follower.position, self._messages.grant(), *self._messages.around)
+
+        self.connection.enter_lane(
+            lanes, masked=True, origin=origin, limit=ANY_POSITION, on_counted=on_counted, sync=sync
+        )
+        return True
 
     def send(self, *events: bytes) -> None:
         """Send events in one write, as a service that computes faster than it speaks does."""
@@ -175,6 +192,7 @@ class ProviderSession:
             self._first_delta_due = False
             self.on_first_delta(now)
         events, next_at = self.voice.speak(now)
+        self.on_spoken(self.voice.produced)
         self.send(*events)
         self._loop.call_at(next_at, lambda later: self._speak(later, epoch))
 
@@ -201,7 +219,9 @@ class ProviderSession:
     def _ended(self, now: float) -> None:
         if not self.closed:
             self.closed = True
-            self._figures.notices["frames with the masking key of the frame before"] += self._reader.repeated_keys
+            self._figures.notices["frames with the masking key of the frame before"] += (
+                self._reader.repeated_keys + self.connection.repeated_keys
+            )
             self.on_closed(now)
 
 

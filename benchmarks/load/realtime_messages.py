@@ -64,6 +64,16 @@ class RealtimeMessages:
                 return audio
         return self._read_in_full(text)
 
+    @property
+    def around(self) -> tuple[bytes, bytes]:
+        """Text before and after the payload of audio, as learnt."""
+        return self._prefix, self._suffix
+
+    def grant(self) -> int:
+        """Give away how many messages may be compared only; the next one read here is checked in full."""
+        granted, self._countdown = self._countdown, 0
+        return granted
+
     def _read_in_full(self, text: bytes) -> bytes | dict[str, object] | None:
         try:
             event = json.loads(text.decode(), object_pairs_hook=unique_keys)

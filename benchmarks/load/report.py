@@ -56,7 +56,9 @@ def _alignments(calls: list[Call], tape: Tape) -> list[Alignment]:
     return [alignment for alignment in found if alignment.windows]
 
 
-def gather(options: Options, figures: Figures, calls: list[Call], tape: Tape, used: Consumption) -> dict[str, Any]:
+def gather(
+    options: Options, figures: Figures, calls: list[Call], tape: Tape, used: Consumption, *, lanes: bool = False
+) -> dict[str, Any]:
     """Every figure of the run, by name."""
     alignments = _alignments(calls, tape) if options.audio == "pcm24k" else []
     heard = sorted(abs(error) for error in figures.heard_error_ms)
@@ -107,6 +109,7 @@ def gather(options: Options, figures: Figures, calls: list[Call], tape: Tape, us
         "others_cpu_share": used.others_cpu_share,
         "load_late_ms": summary(figures.load_late_ms),
         "legs": options.legs,
+        "lanes": lanes,
         "tls": options.tls,
         "frame_ms": options.frame_ms,
         "lead_ms": options.lead_ms,

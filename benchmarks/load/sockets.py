@@ -15,6 +15,9 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from typing import Any
+
+from .lanes import Lane, Lanes
 
 # Python allocates so much for every call: enough for a burst of frames, little enough for its small allocator's cache.
 _RECEIVE_BYTES = 16384
@@ -40,6 +43,8 @@ class Loop:
         self._stopped = False
         # If set, arrivals are looked at no sooner; whoever sets it moves it on each time.
         self.next_turn_at: float | None = None
+        # Carries most of the audio, if set; needs `next_turn_at`, as nothing wakes the loop for a lane.
+        self.lanes: Lanes | None = None
         # What the wall clock, which the kernel stamps arrivals with, is ahead of the monotonic clock.
         self._wall_ahead_s = time.time() - time.monotonic()
 
@@ -54,9 +59,11 @@ class Loop:
         self._order += 1
         heapq.heappush(self._timers, (when_s, self._order, callback))
 
-    def watch(self, descriptor: int, handler: Callable[[int], None], *, writable: bool = False) -> None:
+    def watch(
+        self, descriptor: int, handler: Callable[[int], None], *, readable: bool = True, writable: bool = False
+    ) -> None:
         """Call `handler(mask)` whenever the descriptor is ready."""
-        mask = select.EPOLLIN | (select.EPOLLOUT if writable else 0)
+        mask = (select.EPOLLIN if readable else 0) | (select.EPOLLOUT if writable else 0)
         if descriptor in self._handlers:
             self._epoll.modify(descriptor, mask)
         else:
@@ -88,6 +95,8 @@ class Loop:
                 handler = handlers.get(ready_descriptor)
                 if handler is not None:
                     handler(mask)
+            if self.lanes is not None:
+                self.lanes.turn(self._wall_ahead_s)
             if self._stopped or len(ready) == _EVENTS_PER_TURN:
                 continue
             if self.next_turn_at is not None:
@@ -120,6 +129,9 @@ class Connection:
         self._tls = tls is not None
         self._shaking_hands = tls is not None
         self._outbox = bytearray()
+        self._lane: Lane | None = None
+        # Masking keys that followed themselves, on the lane.
+        self.repeated_keys = 0
         self.closed = False
         self.overflowed = False
         self.on_bytes: Callable[[bytes, float], None] = lambda data, now: None
@@ -133,6 +145,17 @@ class Connection:
         sock.setblocking(False)
         sock.connect_ex((host, port))
         return cls(loop, sock)
+
+    def enter_lane(self, lanes: Lanes, **lane: Any) -> Lane:
+        """From now on, audio is counted on a lane (`Lanes.open`); the rest still comes by `on_bytes`, whole frames."""
+        self._loop.unwatch(self._sock.fileno())
+        self._lane = lanes.open(
+            self._sock.fileno(),
+            on_raw=lambda data, now: self.on_bytes(data, now),  # noqa: PLW0108  on_bytes may change
+            on_closed=lambda now: self._broke(),
+            **lane,
+        )
+        return self._lane
 
     def send(self, data: bytes) -> None:
         """Send now what the kernel takes, the rest when it can."""
@@ -156,7 +179,7 @@ class Connection:
             self.overflowed = True
             return
         self._outbox += data
-        self._loop.watch(self._sock.fileno(), self._ready, writable=True)
+        self._loop.watch(self._sock.fileno(), self._ready, readable=self._lane is None, writable=True)
 
     def _ready(self, mask: int) -> None:
         if self._shaking_hands:
@@ -164,7 +187,7 @@ class Connection:
             return
         if mask & select.EPOLLOUT:
             self._flush()
-        if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not self.closed:
+        if mask & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not self.closed and self._lane is None:
             try:
                 if self._tls:
                     data, stamps = self._receive_tls()
@@ -214,7 +237,9 @@ class Connection:
             self._broke()
             return
         del self._outbox[:sent]
-        if not self._outbox:
+        if not self._outbox and self._lane is not None:
+            self._loop.unwatch(self._sock.fileno())
+        elif not self._outbox:
             self._loop.watch(self._sock.fileno(), self._ready)
 
     def _broke(self) -> None:
@@ -226,5 +251,8 @@ class Connection:
         """Close at once; idempotent."""
         if not self.closed:
             self.closed = True
+            if self._lane is not None and self._loop.lanes is not None:
+                self.repeated_keys = self._lane.repeated_keys()
+                self._loop.lanes.forget(self._lane)
             self._loop.unwatch(self._sock.fileno())
             self._sock.close()

@@ -62,6 +62,7 @@ class Tape:
         ulaw = _ulaw_encode(pcm[::3])
         # Three periods of mu-law and two of PCM, so that a slice never wraps.
         self._ulaw = ulaw * 3
+        self.period = _PERIOD
         self._pcm = pcm.tobytes() * 2
         # Base64 of each frame, as text.
         self._frames = [
@@ -72,6 +73,11 @@ class Tape:
     def origin(direction: int) -> int:
         """Origin, in samples, of the n-th direction; whole frames."""
         return direction * _ORIGIN_STEP_FRAMES % _PERIOD_FRAMES * FRAME_SAMPLES
+
+    @property
+    def recording(self) -> bytes:
+        """Three periods of mu-law."""
+        return self._ulaw
 
     def frame_base64(self, origin: int, frame: int) -> str:
         """Base64 of the n-th 20 ms frame (160 bytes mu-law)."""

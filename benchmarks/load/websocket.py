@@ -78,6 +78,11 @@ class FrameReader:
         self._last_key = b""
         self.repeated_keys = 0
 
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether nothing of a frame or of a fragmented message is held."""
+        return not self._rest and not self._fragments
+
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Messages completed by `data`, as (opcode, payload)."""
         if self._rest:
