@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "--legs", choices=LEGS, default="both", help="who speaks: the caller (up), the provider (down), both, or nobody"
     )
     add("--tls", action="store_true", help="TLS to the provider, by a certificate authority made for the run")
-    add("--strict", action="store_true", help="parse every message in full, not every sixteenth")
+    add("--strict", action="store_true", help="parse every message in full, not every sixteenth, and nothing in C")
     add("--stall-ms", type=float, default=0.0, help="stop the engine for so long, at intervals")
     add("--stall-every", type=float, default=2.0, metavar="S", help="seconds from one stall to the next (default 2)")
     add("--network-delay-ms", type=float, default=0.0, help="delay between carrier and engine, each way")
