@@ -70,6 +70,7 @@ class Playout:
 
     def advance(self, now: float) -> list[Order]:
         """Returns what is due: the slow way, where no mover sends frames by itself."""
+        self._collect()  # taking a frame this way leaves out what the mover has sent before
         orders: list[Order] = self._mark_orders()
         while (frame := self.pacer.take(now)) is not None:
             filler_bytes = len(frame.ulaw) - frame.audio_bytes
