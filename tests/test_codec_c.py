@@ -4,6 +4,7 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=100, check=False)
 
 
-def build(sources: list[Path], program: Path) -> None:
+def build(sources: Sequence[Path | str], program: Path) -> None:
     built = run(COMPILER, *FLAGS, "-I", ROOT / "codec_c", "-o", program, *sources)
     assert built.returncode == 0, built.stderr
 
@@ -36,7 +37,7 @@ def sources(tmp_path: Path) -> list[Path]:
 
 
 def test_the_c_sources_pass_under_the_sanitizers(sources: list[Path], tmp_path: Path) -> None:
-    build([ROOT / "tests/c/codec_test.c", *sources], tmp_path / "codec_test")
+    build([ROOT / "tests/c/codec_test.c", *sources, "-lm"], tmp_path / "codec_test")
     ran = run(tmp_path / "codec_test")
     assert ran.returncode == 0, ran.stderr
 
@@ -86,3 +87,48 @@ def test_the_c_test_notices_one_sample_too_many(sources: list[Path], tmp_path: P
     ran = run(tmp_path / "codec_test")
     assert ran.returncode != 0
     assert "heap-buffer-overflow" in ran.stderr
+
+
+def build_hot_path(name: str, directory: Path, faulty: Path | None = None) -> Path:
+    """Builds a program of tests/c with the sources of the hot path, one of them perhaps replaced."""
+    names = ("base64", "g711", "leg", "media_text", "outbox", "pacer", "polyphase", "websocket_frame")
+    replaced = () if faulty is None else (faulty.stem,)
+    parts = [ROOT / f"codec_c/{part}.c" for part in names if part not in replaced]
+    build([ROOT / f"tests/c/{name}.c", *parts, *([] if faulty is None else [faulty]), "-lm"], directory / name)
+    return directory / name
+
+
+def test_the_hot_path_passes_under_the_sanitizers(sources: list[Path], tmp_path: Path) -> None:
+    ran = run(build_hot_path("hot_path_test", tmp_path))
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_leg_hands_on_or_carries_every_byte_of_some_thousand_spoilt_streams(
+    sources: list[Path], tmp_path: Path
+) -> None:
+    ran = run(build_hot_path("fuzz_leg", tmp_path), "5000", "1")
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "right", "wrong"),
+    [
+        ("leg", "            leg->stopped = 1;", "            leg->stopped = 0;"),
+        ("leg", "if (n - at < size)", "if (n - at + 1 < size)"),
+        ("leg", "memmove(leg->rest, leg->rest + done, leg->rest_size);", "(void)done;"),
+        ("leg", "scratch->batch + gone, n - gone", "scratch->batch, n - gone"),
+        ("websocket_frame", "if (n < header->size)", "if (n + 1 < header->size)"),
+        ("media_text", "while (c->at < c->end && (*c->at == ' '", "while (c->at <= c->end && (*c->at == ' '"),
+        ("base64", "if (n % 4 != 0)", "if (n % 4 == 7)"),
+    ],
+)
+def test_the_tests_of_the_hot_path_notice_a_fault(
+    sources: list[Path], tmp_path: Path, source: str, right: str, wrong: str
+) -> None:
+    original = (ROOT / f"codec_c/{source}.c").read_text()
+    assert original.count(right) == 1
+    faulty = tmp_path / f"{source}.c"
+    faulty.write_text(original.replace(right, wrong))
+    programs = {name: build_hot_path(name, tmp_path, faulty) for name in ("hot_path_test", "fuzz_leg")}
+    failed = [run(programs["hot_path_test"]).returncode, run(programs["fuzz_leg"], "5000", "1").returncode]
+    assert any(failed)

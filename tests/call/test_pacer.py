@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine._codec import ffi, lib
 from engine.call.pacer import QUEUE_LIMIT_MS, SILENCE, FramePacer, PacedFrame
 
 MS = 0.001
@@ -229,3 +230,97 @@ def test_every_byte_leaves_once_and_in_order(pieces: list[bytes], frame_ms: int,
         out += b"".join(frame.ulaw[: frame.audio_bytes] for frame in frames_at(pacer, max(now, due_at)))
         now = max(now, due_at)
     assert out == b"".join(pieces)
+
+
+# ------------------------------------------------------------------------------- frames that the mover takes by itself
+
+
+def take_in_c(pacer: FramePacer, now: float) -> list[bytes]:
+    """Takes what is due as the mover's pass does, which keeps the account for later."""
+    ulaw, frame, taken = ffi.new("char[]", 1600), ffi.new("struct paced_frame *"), []
+    while lib.pacer_take(pacer.state, ulaw, frame, now):
+        taken.append(ffi.unpack(ulaw, pacer.state.frame_bytes))
+    return taken
+
+
+def test_frames_that_play_without_a_gap_are_one_run() -> None:
+    pacer = FramePacer(20, 200)
+    pacer.push(bytes(160 * 30), 5.0)
+    assert len(take_in_c(pacer, 5.0)) == 11
+    assert len(take_in_c(pacer, 5.1)) == 5
+    assert pacer.take_runs() == [(160 * 16, 0, 5.0, True)]
+    assert pacer.take_runs() == []
+
+
+def test_a_run_goes_on_after_its_account_was_taken_at_the_place_where_it_plays() -> None:
+    pacer = FramePacer(20, 200)
+    pacer.push(bytes(160 * 30), 5.0)
+    take_in_c(pacer, 5.0)
+    pacer.take_runs()
+    take_in_c(pacer, 5.04)
+    (run,) = pacer.take_runs()
+    assert (run.audio_bytes, run.starts_spurt) == (320, False)
+    assert run.plays_at == pytest.approx(5.22)
+
+
+def test_silence_that_fills_a_frame_ends_its_run() -> None:
+    pacer = FramePacer(20, 200)
+    for _ in range(2):
+        pacer.push(bytes(200), 5.0)
+        pacer.complete(5.0)
+        take_in_c(pacer, 5.0)
+    runs = pacer.take_runs()
+    assert [(run.audio_bytes, run.filler_bytes, run.starts_spurt) for run in runs] == [
+        (200, 120, True),
+        (200, 120, False),
+    ]
+    assert runs[1].plays_at == pytest.approx(5.04)
+
+
+def test_a_gap_begins_a_new_run() -> None:
+    pacer = FramePacer(20, 200)
+    for now in (5.0, 7.0):
+        pacer.push(bytes(160), now)
+        take_in_c(pacer, now)
+    assert pacer.take_runs() == [(160, 0, 5.0, True), (160, 0, 7.0, True)]
+
+
+def test_nothing_leaves_while_the_account_is_full_and_a_mark_is_wanted_so_that_it_is_taken() -> None:
+    pacer = FramePacer(10, 400)
+    for index in range(33):
+        pacer.push(b"\x01" * 40, index * MS)
+        pacer.complete(index * MS)
+        take_in_c(pacer, index * MS)
+        pacer.marked()
+    assert pacer.queued_bytes == 40
+    assert pacer.due_at() is None
+    assert pacer.mark_wanted
+    assert sum(run.audio_bytes for run in pacer.take_runs()) == 32 * 40
+    assert pacer.due_at() is not None
+    assert len(take_in_c(pacer, 33 * MS)) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pieces=st.lists(st.tuples(st.binary(max_size=500), st.booleans(), st.integers(0, 300)), max_size=40),
+    frame_ms=st.sampled_from([10, 20, 40]),
+)
+def test_the_account_of_runs_is_the_account_of_their_frames(
+    pieces: list[tuple[bytes, bool, int]], frame_ms: int
+) -> None:
+    in_runs, in_frames, now = FramePacer(frame_ms, 100), FramePacer(frame_ms, 100), 1.0
+    sent, runs, frames = b"", [], []
+    for piece, is_complete, pause_ms in pieces:
+        for pacer in (in_runs, in_frames):
+            pacer.push(piece, now)
+            if is_complete:
+                pacer.complete(now)
+        sent += b"".join(take_in_c(in_runs, now))
+        runs += in_runs.take_runs()
+        frames += frames_at(in_frames, now)
+        now += pause_ms * MS
+    assert sent == b"".join(frame.ulaw for frame in frames)
+    assert sum(run.audio_bytes for run in runs) == sum(frame.audio_bytes for frame in frames)
+    assert sum(run.audio_bytes + run.filler_bytes for run in runs) == len(sent)
+    starts = [frame.plays_at for frame in frames if frame.starts_spurt]
+    assert [run.plays_at for run in runs if run.starts_spurt] == starts
