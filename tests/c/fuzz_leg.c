@@ -520,7 +520,7 @@ int main(int count, char **arguments)
         uint32_t seed = first_seed;
         for (; time(NULL) < until; seed += 100)
             run(seed, 100);
-        fprintf(stderr, "\n%u inputs, none of them noticed\n", seed - first_seed);
+        fprintf(stderr, "\n%u streams, no fault found\n", seed - first_seed);
     } else if (count == 3) {
         const uint32_t runs = (uint32_t)strtoul(arguments[1], NULL, 10);
         run((uint32_t)strtoul(arguments[2], NULL, 10), runs);
