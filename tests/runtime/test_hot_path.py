@@ -413,6 +413,20 @@ def test_nothing_is_carried_behind_a_stop() -> None:
     assert outcome.figures["reason"] == "hung up"
 
 
+@pytest.mark.parametrize("side", ["carrier", "provider"])
+def test_audio_amid_a_fragmented_message_is_a_violation_on_every_way(side: Side) -> None:
+    data, payloads = plain_stream(3)
+    stream = Stream()
+    stream.sequence, stream.at_ms = 5, 60
+    messages = {"carrier": stream.media(b"\x01" * 160), "provider": delta(0, 0, bytes(160))}
+    mask = MASK if side == "carrier" else None
+    amid = frame(TEXT, b"{", mask, fin=False) + text_frame(json.dumps(messages[side]), mask)
+    outcome = same_on_every_way([*cut(data, [100], "carrier"), *cut(amid, [50], side)])
+    assert outcome.appended() == payloads
+    assert outcome.to_carrier == []
+    assert (outcome.carrier_closed if side == "carrier" else outcome.provider_closed) == 1002
+
+
 @pytest.mark.parametrize("size", [1000, 65_536, 60_000])
 def test_a_message_beyond_the_limit_closes_the_connection_on_every_way(size: int) -> None:
     data, _ = plain_stream(3)
