@@ -165,6 +165,7 @@ class _Rig:
         clock = trio.lowlevel.current_clock()
         assert isinstance(clock, trio.testing.MockClock)
         clock.jump(seconds)
+        self.mover._arm(trio.current_time())  # what is due but for the dust of sums leaves on every way
         await self.settle()
 
     def receive(self) -> None:
