@@ -212,6 +212,7 @@ class Call:
             case twilio.StreamStarted():
                 self._start(event)
             case twilio.StreamStopped():
+                self.stop_carrying()  # what may come behind it belongs to no stream
                 self.end("hung up")
             case twilio.Unrecognised():
                 self._unrecognised += 1

@@ -401,7 +401,6 @@ def test_base64_is_read_and_written_as_python_does(audio: list[bytes]) -> None:
     assert 0 <= len(played) - len(whole) < 160
 
 
-@pytest.mark.xfail(strict=True, reason="the call does not take the caller's voice back when the stream stops")
 def test_nothing_is_carried_behind_a_stop() -> None:
     data, payloads = plain_stream(3)
     stream = Stream()
